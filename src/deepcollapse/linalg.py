@@ -1,0 +1,133 @@
+"""Spectra, spans and certified comparisons, in float64 where digits are at stake. Imports nothing of ours."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+
+def as_float64(values: object) -> Tensor:
+    """A float64 tensor of `values` (tensor, array or nested list), on the CPU where the device has no float64.
+
+    >>> as_float64([[1, 2]]).dtype
+    torch.float64
+    """
+    tensor = torch.as_tensor(values)
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).to(torch.float64)
+
+
+def principal_span(
+    rows: Float64[Tensor, "c d"], weights: Float64[Tensor, " c"], max_rank: int
+) -> tuple[Float64[Tensor, "d k"], Float64[Tensor, " k"]]:
+    """Orthonormal basis U and singular values s of sum_c weights_c rows_c rows_c^T = U diag(s^2) U^T, kernel left out.
+
+    Works on the c x d factor, never on a d x d matrix, whose smallest eigenvalues would be rounding. At most
+    `max_rank` directions are kept, and of those only s_j > max(c, d) eps s_1.
+
+    >>> basis, s = principal_span(torch.eye(2).double(), torch.tensor([4.0, 1.0]).double(), max_rank=2)
+    >>> s.tolist()
+    [2.0, 1.0]
+    """
+    factor = rows * weights.sqrt()[:, None]
+    _, s, right = torch.linalg.svd(factor, full_matrices=False)
+    kept = s > max(factor.shape) * torch.finfo(torch.float64).eps * s[0]
+    rank = min(int(kept.sum()), max_rank)
+    return right[:rank].T.contiguous(), s[:rank]
+
+
+def first_largest(scores: Float[Tensor, "n c"]) -> Int64[Tensor, " n"]:
+    """The column of each row's largest entry, the first one where several are equal, on every device.
+
+    >>> first_largest(torch.tensor([[1.0, 3.0, 3.0]])).tolist()
+    [1]
+    """
+    best = scores.amax(dim=1, keepdim=True)
+    columns = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
+    return columns.masked_fill(scores != best, scores.shape[1] - 1).amin(dim=1)
+
+
+def row_chunks(count: int, width: int, limit: int = 1 << 20) -> list[slice]:
+    """Slices of at most `limit` numbers of a (count, width) matrix: temporaries that stay in a processor's cache.
+
+    >>> row_chunks(5, 4, limit=8)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = max(1, limit // max(1, width))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def product_dtype(features: Tensor) -> torch.dtype:
+    """The type in which products with features keep their digits: float64 for float64, else true float32.
+
+    Where the user lets float32 products run in less (TF32, bfloat16 passes, autocast), float64 is what is left.
+
+    >>> product_dtype(torch.zeros(1, 1, dtype=torch.float16))
+    torch.float32
+    """
+    loose = torch.get_float32_matmul_precision() != "highest" or torch.is_autocast_enabled(features.device.type)
+    return torch.float64 if loose or features.dtype == torch.float64 else torch.float32
+
+
+def memory_of(device: torch.device) -> int:
+    """All the memory that `device` has, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 62
+
+
+@dataclass(frozen=True)
+class AffineArgmax:
+    """The index c of the largest rows_c . (h - centre) + offsets_c, certified against rounding.
+
+    Products run in `product_dtype`. Where the best two scores
+    are closer than rounding could have moved them, the scores that could be best are taken again in float64 by
+    `exact(h, c)`; at true ties the smallest index wins.
+
+    >>> rule = AffineArgmax(torch.eye(2).double(), torch.zeros(2).double(), torch.zeros(2).double())
+    >>> rule(torch.tensor([[0.0, 1.0], [2.0, 2.0]])).tolist()
+    [1, 0]
+    """
+
+    rows: Float64[Tensor, "c d"]
+    offsets: Float64[Tensor, " c"]
+    centre: Float64[Tensor, " d"]
+    exact: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def __call__(self, features: Float[Tensor, "n d"]) -> Int64[Tensor, " n"]:
+        """The winning index of each row of features (n, d), shape (n,)."""
+        work = product_dtype(features)
+        rows, centre = self.rows.to(work), self.centre.to(work)
+        # The centre as it is after rounding: what that changes is put into the offsets, in float64.
+        offsets64 = self.offsets - self.rows @ (self.centre - centre.double())
+        offsets = offsets64.to(work)
+        # Classic bound on a dot product of length d, and one for rounding what goes in.
+        unit = (features.shape[1] + 4) * torch.finfo(work).eps / 2
+        reach = float(self.rows.norm(dim=1).amax()) * unit, float(offsets64.abs().amax()) * unit
+        winners = []
+        for part in row_chunks(len(features), max(self.rows.shape)):
+            x = features[part].to(work) - centre
+            scores = torch.addmm(offsets, x, rows.T)
+            best, winner = scores.max(dim=1)
+            slack = 2 * (x.norm(dim=1) * reach[0] + reach[1])
+            runner_up = scores.scatter(1, winner[:, None], -torch.inf).amax(dim=1)
+            close = (runner_up >= best - slack).nonzero().flatten()
+            if len(close):
+                could_win = scores[close] >= (best - slack)[close, None]
+                winner[close] = self._settle(features[part][close].double(), could_win)
+            winners.append(winner)
+        return torch.cat(winners) if winners else torch.empty(0, dtype=torch.int64, device=features.device)
+
+    def _settle(self, h: Tensor, could_win: Tensor) -> Tensor:
+        """The winners among the candidates (m, c), in float64 and one by one."""
+        sample, candidate = could_win.nonzero(as_tuple=True)
+        scores = torch.full(could_win.shape, -torch.inf, dtype=torch.float64, device=h.device)
+        for part in row_chunks(len(sample), h.shape[1]):
+            s, c = sample[part], candidate[part]
+            if self.exact is not None:
+                scores[s, c] = self.exact(h[s], c)
+            else:
+                scores[s, c] = ((h[s] - self.centre) * self.rows[c]).sum(dim=1) + self.offsets[c]
+        return first_largest(scores)
