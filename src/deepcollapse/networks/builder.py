@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from deepcollapse.errors import OptionError, ShapeError, UnknownNameError
-from deepcollapse.networks.checks import suggestion, whole
+from deepcollapse.networks.checks import CHECKS, suggestion, whole
 from deepcollapse.networks.facts import NETWORKS, NetworkFacts
 
 
@@ -52,4 +52,5 @@ def build(name: str, *, num_classes: int, image_shape: Sequence[int], **paramete
             )
     num_classes, shape = whole("num_classes", num_classes, at_least=2), _shape(image_shape)
     make = getattr(importlib.import_module(f"deepcollapse.networks.{facts.family}"), facts.family)
-    return make(num_classes, shape, **{**facts.parameters, **parameters})
+    checked = {key: CHECKS[key](key, value) for key, value in {**facts.parameters, **parameters}.items()}
+    return make(num_classes, shape, **checked)

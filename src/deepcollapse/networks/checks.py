@@ -1,7 +1,8 @@
 """Parameters of networks are checked here, before a layer is made, so that a slip is named and not a stack trace."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from deepcollapse.errors import OptionError, ShapeError
@@ -54,6 +55,23 @@ def share(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise OptionError(f"{name} must be a number above 0 and at most 1; got {value!r}.")
     return float(value)
+
+
+# How each parameter is held to its range before a family sees it; the name serves the message.
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "width": whole,
+    "depth": partial(whole, at_least=0),
+    "growth": whole,
+    "pool": whole,
+    "blocks": wholes,
+    "hidden": partial(wholes, empty=True),
+    "batch_norm": flag,
+    "bottleneck": flag,
+    "bias": flag,
+    "compression": share,
+    "activation": partial(choice, known=("relu", "tanh", "identity")),
+    "stem": partial(choice, known=("auto", "small", "large")),
+}
 
 
 def maps_shape(image_shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.networks.checks import choice, flag, is_large, maps_shape, share, whole, wholes
+from deepcollapse.networks.checks import is_large, maps_shape
 from deepcollapse.networks.layers import Classifier, GlobalAveragePool, HeConv2d, imagenet_stem
-from deepcollapse.networks.resnet import STEMS
 
 
 def _convolution(inputs: int, outputs: int, size: int) -> list[nn.Module]:
@@ -54,17 +53,15 @@ def densenet(
     """Stages of `blocks[i]` dense layers that add `growth` maps each, on `width` maps from the stem.
 
     `compression` is the share of maps that a transition keeps. `stem` is as for `resnet`: "auto" takes the 7x7 stem
-    from 64 pixels on and one 3x3 convolution below. Raises `OptionError`, and `ShapeError` for inputs that are not
-    (channels, height, width).
+    from 64 pixels on and one 3x3 convolution below. Inputs that are not (channels, height, width) raise
+    `ShapeError`.
 
     >>> parameters = {"growth": 4, "width": 8, "bottleneck": True, "compression": 0.5, "stem": "auto"}
     >>> densenet(10, (1, 8, 8), blocks=(2, 2), **parameters).head.in_features
     16
     """
     channels, *_ = maps_shape(image_shape)
-    blocks, growth, width = wholes("blocks", blocks), whole("growth", growth), whole("width", width)
-    bottleneck, compression = flag("bottleneck", bottleneck), share("compression", compression)
-    large = is_large(image_shape, choice("stem", stem, STEMS))
+    large = is_large(image_shape, stem)
     maps, stack = width, []
     for stage, count in enumerate(blocks):
         for index in range(count):

@@ -4,7 +4,6 @@ import math
 
 from torch import Tensor, nn
 
-from deepcollapse.networks.checks import choice, flag, whole
 from deepcollapse.networks.layers import Classifier, HeLinear
 
 # Each activation with the name under which torch knows its gain.
@@ -38,14 +37,11 @@ def mlp(
 ) -> Classifier:
     """`depth` hidden layers of `width` units on the flattened input, then the head; `bias` covers every linear map.
 
-    Inputs may have any shape. With the identity as activation it is a deep linear network. Raises `OptionError`.
+    Inputs may have any shape. With the identity as activation and no batch norm it is a deep linear network.
 
     >>> mlp(3, (1, 2, 2), width=5, depth=2, batch_norm=True, activation="tanh", bias=True).head
     Linear(in_features=5, out_features=3, bias=True)
     """
-    width, depth = whole("width", width), whole("depth", depth, at_least=0)
-    batch_norm, bias = flag("batch_norm", batch_norm), flag("bias", bias)
-    activation = choice("activation", activation, ACTIVATIONS)
     widths = [math.prod(image_shape)] + [width] * depth
     blocks: list[nn.Module] = [HiddenLayer(inputs, width, batch_norm, activation, bias) for inputs in widths[:-1]]
     return Classifier(nn.Flatten(), blocks, nn.Identity(), nn.Linear(widths[-1], num_classes, bias))

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from deepcollapse.networks.checks import choice, flag, is_large, maps_shape, whole, wholes
+from deepcollapse.networks.checks import is_large, maps_shape
 from deepcollapse.networks.layers import Classifier, GlobalAveragePool, HeConv2d, imagenet_stem
-
-STEMS = ("auto", "small", "large")
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -82,19 +80,17 @@ def resnet(
     """Stages of `blocks[i]` residual blocks with `width * 2**i` channels, each stage at half the resolution.
 
     `stem="auto"` takes the 7x7 stem with max-pooling from 64 pixels on and a 3x3 stem of stride 1 below; "small" and
-    "large" choose one. Raises `OptionError`, and `ShapeError` for inputs that are not (channels, height, width).
+    "large" choose one. Inputs that are not (channels, height, width) raise `ShapeError`.
 
     >>> resnet(10, (3, 32, 32), blocks=(1, 1, 1), width=16, bottleneck=False, stem="auto").head.in_features
     64
     """
     channels, *_ = maps_shape(image_shape)
-    blocks, width = wholes("blocks", blocks), whole("width", width)
-    large = is_large(image_shape, choice("stem", stem, STEMS))
-    make = Bottleneck if flag("bottleneck", bottleneck) else BasicBlock
+    make = Bottleneck if bottleneck else BasicBlock
     inputs, stack = width, []
     for stage, count in enumerate(blocks):
         for index in range(count):
             stack.append(make(inputs, width * 2**stage, stride=2 if stage and index == 0 else 1))
             inputs = width * 2**stage * make.expansion
-    first = imagenet_stem(channels, width) if large else _small_stem(channels, width)
+    first = imagenet_stem(channels, width) if is_large(image_shape, stem) else _small_stem(channels, width)
     return Classifier(first, stack, GlobalAveragePool(), nn.Linear(inputs, num_classes))

@@ -25,15 +25,19 @@ def untrained_copy(network: nn.Module, seed: int) -> tuple[nn.Module, list[str]]
     ([], True)
     """
     twin = copy.deepcopy(_unwrapped(network))
-    trained = {name: parameter.detach().clone() for name, parameter in twin.named_parameters()}
+    trained = {name: parameter.data for name, parameter in twin.named_parameters()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         # Seeding through torch.manual_seed would seed the accelerators too, which are not forked here.
         torch.default_generator.manual_seed(seed)
         for parameter in twin.parameters():
-            parameter.data = torch.full_like(parameter.data, torch.nan, device="cpu")
+            # NaN marks what is not drawn yet. Whole numbers (quantised weights) cannot be marked, and stay.
+            if _can_be_nan(parameter):
+                parameter.data = torch.full_like(parameter.data, torch.nan, device="cpu")
         for reset in _resets(twin):
             reset()
-        kept = [name for name, parameter in twin.named_parameters() if parameter.isnan().any()]
+        kept = [
+            name for name, parameter in twin.named_parameters() if parameter.isnan().any() or not _can_be_nan(parameter)
+        ]
         for name, parameter in twin.named_parameters():
             parameter.data = trained[name] if name in kept else parameter.data.to(trained[name].device)
     return twin, kept
@@ -48,6 +52,10 @@ def _unwrapped(network: nn.Module) -> nn.Module:
             network = inner
         else:
             return network
+
+
+def _can_be_nan(parameter: nn.Parameter) -> bool:
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def _resets(network: nn.Module) -> list[Callable[[], None]]:

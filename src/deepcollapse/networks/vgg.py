@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from deepcollapse.networks.checks import maps_shape, whole, wholes
+from deepcollapse.networks.checks import maps_shape
 from deepcollapse.networks.layers import Classifier, GlobalAveragePool, HeConv2d, HeLinear
 
 
@@ -24,7 +24,7 @@ class ConvolutionBlock(nn.Module):
         return self.pool(self.activation(self.norm(self.convolution(x))))
 
 
-def _neck(channels: int, pool: int, hidden: tuple[int, ...]) -> tuple[nn.Sequential, int]:
+def _neck(channels: int, pool: int, hidden: Sequence[int]) -> tuple[nn.Sequential, int]:
     """Pooling and hidden layers after the last convolution, and how many features leave them."""
     layers = [GlobalAveragePool()] if pool == 1 else [nn.AdaptiveAvgPool2d(pool), nn.Flatten()]
     inputs = channels * pool**2
@@ -47,14 +47,12 @@ def vgg(
 
     The published ImageNet form is `hidden=(4096, 4096), pool=7`: two hidden layers (with batch norm for dropout) on
     the maps pooled to 7x7. The default goes straight from the global average to the head. Images may have any size;
-    raises `OptionError`, and `ShapeError` for inputs that are not (channels, height, width).
+    inputs that are not (channels, height, width) raise `ShapeError`.
 
     >>> len(vgg(10, (3, 32, 32), blocks=(1, 1, 2, 2, 2), width=8, hidden=(), pool=1).blocks)
     8
     """
     channels, *_ = maps_shape(image_shape)
-    blocks, hidden = wholes("blocks", blocks), wholes("hidden", hidden, empty=True)
-    width, pool = whole("width", width), whole("pool", pool)
     stack: list[nn.Module] = []
     for stage, count in enumerate(blocks):
         for index in range(count):

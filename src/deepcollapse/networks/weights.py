@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,16 @@ def _read(file: Path) -> Any:
     is_torch = start == b"PK" or start[:1] == b"\x80"
     try:
         if is_torch:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            # Handed over open, since torch reads a path by its suffix; its warnings on formats are in the errors below.
+            with file.open("rb") as opened, warnings.catch_warnings(action="ignore"):
+                return torch.load(opened, map_location="cpu", weights_only=True)
         from safetensors.torch import load_file
 
         return load_file(file, device="cpu")
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{file} holds more than tensors and plain values; reading it would run code from the file, so it was not "
-            "read. Save the weights alone: torch.save(network.state_dict(), path), or safetensors."
+            f"{file} holds more than tensors and plain values, or is damaged; to read it could run code from the file, "
+            "so it was not read. Save the weights alone: torch.save(network.state_dict(), path), or safetensors."
         ) from error
     except Exception as error:  # safetensors and torch raise many kinds for a damaged file
         kind = "torch checkpoint" if is_torch else "safetensors file"
@@ -130,8 +133,11 @@ def bare(name: str) -> str:
 
 def _fit(network: nn.Module, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     """The file's tensors under the network's names; raises `WeightsError` where they do not fit."""
-    expected = {bare(name): (name, value) for name, value in network.state_dict(keep_vars=True).items()}
-    given = {bare(name): tensor for name, tensor in tensors.items()}
+    state = network.state_dict(keep_vars=True)
+    # Where names agree as they are, nothing is a wrapper, whatever it is called.
+    plain = str if state.keys() == tensors.keys() else bare
+    expected = {plain(name): (name, value) for name, value in state.items()}
+    given = {plain(name): tensor for name, tensor in tensors.items()}
     shared = {id(value) for name, (_, value) in expected.items() if name in given}
     # A tied tensor is stored once, and old checkpoints lack batch norm's count of batches, which no number depends on.
     missing = [
