@@ -1,0 +1,143 @@
+"""What each measure is called, and what it says, in plain words, for everything that draws or prints."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Words:
+    """A measure in plain words: its symbol, a short name, and what it says in one sentence.
+
+    `collapsed` is its value at full neural collapse: a number, "C - 1" for one less than the number of classes, or None
+    where collapse does not fix it.
+    """
+
+    symbol: str
+    plain: str
+    meaning: str
+    collapsed: float | str | None = None
+
+    def target(self, num_classes: int | None) -> float | None:
+        """The value at full collapse for this many classes, or None where it has none or the classes are not known."""
+        if self.collapsed == "C - 1":
+            return None if num_classes is None else float(num_classes - 1)
+        return None if self.collapsed is None or isinstance(self.collapsed, str) else float(self.collapsed)
+
+
+WORDS: dict[str, Words] = {
+    "within_class_variability": Words(
+        "NC1",
+        "within-class variability",
+        "How far samples of one class scatter about their class mean, against how far the class means lie apart; "
+        "0 when every class has become a single point.",
+        0,
+    ),
+    "equinorm": Words(
+        "NC2", "unequal lengths", "How much the lengths differ from class to class; 0 when all are equally long.", 0
+    ),
+    "equiangularity": Words(
+        "NC2",
+        "unequal angles",
+        "How much the angles between classes differ from pair to pair; 0 when every pair is equally far apart.",
+        0,
+    ),
+    "maximal_angle": Words(
+        "NC2",
+        "distance from the widest angle",
+        "How far the angles are from the widest that so many classes can have all at once, which is a cosine of "
+        "-1/(C-1): the simplex; 0 when they reach it.",
+        0,
+    ),
+    "self_duality": Words(
+        "NC3",
+        "self-duality",
+        "How far the classifier's rows point away from the class means, once both are brought to one scale; "
+        "0 when they agree.",
+        0,
+    ),
+    "nearest_class_mean_disagreement": Words(
+        "NC4",
+        "disagreement with the nearest class mean",
+        "The share of samples on which the network decides otherwise than by choosing the nearest class mean; "
+        "0 when both are one rule.",
+        0,
+    ),
+    "accuracy": Words("", "accuracy", "The share of samples that the network gets right.", None),
+    "loss": Words("", "loss", "What training makes small.", None),
+    "loss_with_decay": Words("", "loss with weight decay", "The loss plus the penalty on the weights.", None),
+    "learning_rate": Words("", "learning rate", "The size of the optimiser's steps.", None),
+    "cdnv": Words("CDNV", "class-distance normalised variance", "NC1's sibling, averaged over pairs of classes.", 0),
+    "cdnv_max": Words("CDNV", "class-distance normalised variance, worst pair", "The pair closest to overlapping.", 0),
+    "separation_fuzziness": Words(
+        "D", "separation fuzziness", "NC1 times the number of classes; often falls by one factor a layer.", 0
+    ),
+    "trace_ratio": Words("", "within over between variance", "Scatter within classes over scatter between them.", 0),
+    "log_trace_ratio": Words("", "log of within over between variance", "The trace ratio's logarithm.", None),
+    "largest_generalised_eigenvalue": Words("", "worst direction's variability", "NC1 along its worst direction.", 0),
+    "gram_etf_error": Words("", "distance from the simplex (Gram)", "All angles and lengths in one number.", 0),
+    "log_inverse_distance": Words("GNC2", "log inverse distance", "How evenly the classes fill the sphere.", None),
+    "nearest_class_mean_accuracy": Words(
+        "NCC", "nearest-class-mean accuracy", "How well the nearest class mean alone decides in this layer.", 1
+    ),
+    "effective_rank": Words("", "effective rank", "How many directions are in real use.", "C - 1"),
+    "stable_rank": Words("", "stable rank", "Total energy over that of the strongest direction.", "C - 1"),
+    "participation_ratio": Words("", "participation ratio", "How many directions share the variance.", "C - 1"),
+    "rankme": Words("", "RankMe", "The effective rank of features that were not centred.", None),
+    "alpha_req": Words("", "decay of the spectrum", "How fast the eigenvalues fall off, as a power.", None),
+    "covariance_rank": Words("", "numerical rank of the covariance", "How many directions are in use at all.", None),
+    "mean_norm": Words("", "mean length", "The average length.", None),
+    "global_mean_norm": Words("", "length of the global mean", "How far the features' centre is from 0.", None),
+    "gram_self_duality": Words("NC3", "self-duality (Gram)", "NC3 written with inner products.", 0),
+    "self_duality_cosine_mean": Words("NC3", "cosine of classifier and mean", "1 when they point the same way.", 1),
+    "self_duality_cosine_min": Words("NC3", "cosine of classifier and mean, worst class", "1 at collapse.", 1),
+    "self_duality_cosine_std": Words("NC3", "cosine of classifier and mean, spread", "0 at collapse.", 0),
+    "uniform_duality": Words("UNC3", "uniform duality", "NC3 for more classes than dimensions.", 0),
+    "centre_logit_norm": Words("", "logits at the centre", "How far from even the decision at the centre is.", 0),
+}
+
+# What a generic measure was applied to, as its name's ending says.
+SUFFIXES = {"_means": "class means", "_classifier": "classifier", "_features": "features"}
+
+
+def words_for(measure: str) -> Words:
+    """The words for a measure's name, its suffix understood; a name that nobody described is read as it stands.
+
+    >>> words_for("equinorm_classifier").plain
+    'unequal lengths, classifier'
+    >>> words_for("my_measure").plain
+    'my measure'
+    """
+    if measure in WORDS:
+        return WORDS[measure]
+    for suffix, what in SUFFIXES.items():
+        base = WORDS.get(measure.removesuffix(suffix))
+        if base and measure.endswith(suffix):
+            return Words(base.symbol, f"{base.plain}, {what}", base.meaning, base.collapsed)
+    return Words("", measure.replace("_", " "), "", None)
+
+
+def number(value: float | None) -> str:
+    """A number as a reader likes it: three figures, and powers of ten only where they help.
+
+    >>> number(0.04567), number(123456.0), number(0.0000321), number(0.0), number(None)
+    ('0.0457', '1.23 × 10⁵', '3.21 × 10⁻⁵', '0', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0 or 1e-3 <= abs(value) < 1e5 - 0.5:
+        return np.format_float_positional(float(f"{value:.3g}"), trim="-")
+    mantissa, exponent = f"{value:.2e}".split("e")
+    superscript = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} × 10{superscript}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage, with the digits that matter close to 0 and to 100.
+
+    >>> percent(0.9995), percent(0.5), percent(0.0), percent(1.0)
+    ('99.95 %', '50 %', '0 %', '100 %')
+    """
+    text = np.format_float_positional(round(100 * value, 2), trim="-")
+    return f"{text} %"
