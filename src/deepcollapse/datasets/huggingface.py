@@ -1,6 +1,9 @@
 """Any image data set of the Hugging Face hub, or a local folder in one of its layouts, through `datasets`."""
 
 import hashlib
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, final
 
@@ -31,7 +34,7 @@ def load_huggingface(name: str, split: str, root: Path, *, download: bool, size:
     """
     found, taken = _open(name, split, root, download)
     image_column, label_column = _columns(name, found.features)
-    encoded = found.select_columns([image_column]).cast_column(image_column, _feature_without_decoding())
+    encoded = found.select_columns([image_column]).cast_column(image_column, _hub().Image(decode=False))
     labels, class_names = _labels(name, found, label_column)
     channels, height, width = _first_shape(name, encoded, image_column)
     remark = "" if taken == split else f"the split {taken!r} of the source"
@@ -73,18 +76,11 @@ class HubImages(LazyImages):
 
 def _open(name: str, split: str, root: Path, download: bool) -> tuple[Any, str]:
     """The table of the split, and the name that the split has there."""
-    try:
-        import datasets as hub
-    except (ImportError, RuntimeError, OSError) as error:
-        raise MissingExtraError("hf: data sets need the datasets package: pip install 'deepcollapse[hf]'.") from error
+    hub = _hub()
     path, _, configuration = name.partition(":")
     try:
-        splits = hub.load_dataset(
-            path,
-            configuration or None,
-            cache_dir=str(root / "huggingface"),
-            download_config=hub.DownloadConfig(local_files_only=not download),
-        )
+        with nullcontext() if download else _offline(hub):
+            splits = hub.load_dataset(path, configuration or None, cache_dir=str(root / "huggingface"))
     except Exception as error:  # the package tells of absence, of no network and of damage in a dozen classes
         advice = "" if download else " Allow the download with download=True (--download)."
         raise DataFileError(f"hf:{name} could not be loaded: {type(error).__name__}: {error}.{advice}") from error
@@ -94,10 +90,31 @@ def _open(name: str, split: str, root: Path, download: bool) -> tuple[Any, str]:
     return splits[taken], taken
 
 
-def _feature_without_decoding() -> Any:
-    import datasets as hub
+def _hub() -> Any:
+    """The `datasets` package; a folder of that name beside the user's script is importable too, and is not it."""
+    cause = None
+    try:
+        hub = importlib.import_module("datasets")
+        if hasattr(hub, "load_dataset"):
+            return hub
+    except (ImportError, RuntimeError, OSError) as error:
+        cause = error
+    raise MissingExtraError("hf: data sets need the datasets package: pip install 'deepcollapse[hf]'.") from cause
 
-    return hub.Image(decode=False)
+
+@contextmanager
+def _offline(hub: Any) -> Iterator[None]:
+    """Keep the package from asking the network at all; it reads its own switch only once, when it is imported."""
+    client: Any = importlib.import_module("huggingface_hub.constants")
+    homes = [module for module in (hub.config, client) if hasattr(module, "HF_HUB_OFFLINE")]
+    before = [module.HF_HUB_OFFLINE for module in homes]
+    try:
+        for module in homes:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module, value in zip(homes, before, strict=True):
+            module.HF_HUB_OFFLINE = value
 
 
 def _columns(name: str, features: Any) -> tuple[str, str]:
