@@ -18,7 +18,9 @@ from deepcollapse.geometry.simplex import checked_rows, simplex_gram_error, unit
 
 INFINITY = float("inf")
 
-_measure = partial(metric, invariant_to=("rotation", "scale", "translation"), cost="C d", needs=("classifier", "means"))
+_measure = partial(
+    metric, invariant_to=("rotation", "scale", "translation"), cost="O(C d)", needs=("classifier", "means")
+)
 
 
 def _pair(classifier: Tensor, means: Tensor) -> tuple[Float64[Tensor, "c d"], Float64[Tensor, "c d"]]:
@@ -32,13 +34,13 @@ def _pair(classifier: Tensor, means: Tensor) -> tuple[Float64[Tensor, "c d"], Fl
     return rows, means
 
 
-@_measure(symbol="NC3", source="papyan2020, fig. 5", range=(0.0, 4.0), collapsed=0.0)
+@_measure(symbol="NC3", source="Papyan, Han & Donoho 2020, Fig. 5", range=(0.0, 4.0), collapsed=0.0)
 def self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""| W / |W|_F - Z / |Z|_F |_F^2 for classifier W (C, d) and centred class means Z (C, d).
 
     Dimensionless, in [0, 4]: 0 at collapse, where W is proportional to Z, and 4 where W = -Z. Unchanged by rotation of
     both and by positive scale of either. NaN where either is 0. Raises ShapeError, NonFiniteError, TooFewClassesError.
-    Source: :cite:`papyan2020`, figure 5.
+    Source: Papyan, Han & Donoho 2020, Fig. 5.
 
     >>> round(self_duality(torch.tensor([[2.0], [-2.0]]), torch.tensor([[-1.0], [1.0]])).item(), 12)
     4.0
@@ -47,13 +49,13 @@ def self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) 
     return (rows / rows.norm() - means / means.norm()).square().sum()
 
 
-@_measure(symbol="NC3 Gram", source="zhu2021", range=(0.0, 2.0), collapsed=0.0, cost="C^2 d")
+@_measure(symbol="NC3 Gram", source="Zhu et al. 2021", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
 def gram_self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""| W Z^T / |W Z^T|_F - T |_F with T = (I - 1 1^T / C) / sqrt(C-1): NC2 and NC3 in one number.
 
     For classifier W (C, d) and centred class means Z (C, d). Dimensionless, in [0, 2]; 0 at collapse. Unchanged by
     rotation of both and by positive scale of either. NaN where W Z^T is 0. Raises ShapeError, NonFiniteError,
-    TooFewClassesError. Source: :cite:`zhu2021`.
+    TooFewClassesError. Source: Zhu et al. 2021.
 
     >>> gram_self_duality(torch.tensor([[2.0], [-2.0]]), torch.tensor([[-1.0], [1.0]])).item()
     2.0
@@ -66,7 +68,7 @@ def self_duality_cosines(classifier: Float[Tensor, "c d"], means: Float[Tensor, 
     r"""cos(w_c, mu_c - mu_G) of each class, (C,).
 
     Dimensionless, in [-1, 1]; 1 at collapse. Unchanged by rotation of both and by positive scale of either. NaN for a
-    class whose row or mean is 0. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`zhu2021`.
+    class whose row or mean is 0. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Zhu et al. 2021.
 
     >>> self_duality_cosines(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])).tolist()
     [1.0, -1.0]
@@ -81,7 +83,7 @@ def _defined(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> F
     return values[values.isfinite()]
 
 
-@_measure(symbol="NC3 cosine, mean", source="zhu2021", range=(-1.0, 1.0), collapsed=1.0)
+@_measure(symbol="NC3 cosine, mean", source="Zhu et al. 2021", range=(-1.0, 1.0), collapsed=1.0)
 def self_duality_cosine_mean(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Avg_c cos(w_c, mu_c - mu_G), over classes that have both directions; see `self_duality_cosines`.
 
@@ -93,7 +95,7 @@ def self_duality_cosine_mean(classifier: Float[Tensor, "c d"], means: Float[Tens
     return _defined(classifier, means).mean()
 
 
-@_measure(symbol="NC3 cosine, min", source="zhu2021", range=(-1.0, 1.0), collapsed=1.0)
+@_measure(symbol="NC3 cosine, min", source="Zhu et al. 2021", range=(-1.0, 1.0), collapsed=1.0)
 def self_duality_cosine_min(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""min_c cos(w_c, mu_c - mu_G): the class whose row of the classifier is farthest from its mean.
 
@@ -106,7 +108,7 @@ def self_duality_cosine_min(classifier: Float[Tensor, "c d"], means: Float[Tenso
     return values.min() if len(values) else values.mean()
 
 
-@_measure(symbol="NC3 cosine, std", source="zhu2021", range=(0.0, 1.0), collapsed=0.0)
+@_measure(symbol="NC3 cosine, std", source="Zhu et al. 2021", range=(0.0, 1.0), collapsed=0.0)
 def self_duality_cosine_std(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c cos(w_c, mu_c - mu_G), divided by the number of classes that have both directions.
 
@@ -120,12 +122,12 @@ def self_duality_cosine_std(classifier: Float[Tensor, "c d"], means: Float[Tenso
     return (values - values.mean()).square().mean().sqrt()
 
 
-@_measure(symbol="UNC3", source="wu2024", range=(0.0, 1.0), collapsed=0.0)
+@_measure(symbol="UNC3", source="Wu & Papyan 2024", range=(0.0, 1.0), collapsed=0.0)
 def uniform_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""UNC3: Std_c cos(w_c, mu_c - mu_G): whether all classes are equally far from self-duality.
 
     Dimensionless, in [0, 1], divided by the number of classes; 0 at collapse, and wherever duality is merely uniform.
-    NaN where no class has both directions. Errors as `self_duality_cosines`. Source: :cite:`wu2024`, with cosines.
+    NaN where no class has both directions. Errors as `self_duality_cosines`. Source: Wu & Papyan 2024, with cosines.
 
     >>> uniform_duality(torch.eye(2), torch.tensor([[1.0, 1.0], [1.0, 1.0]])).item()
     0.0
@@ -135,7 +137,7 @@ def uniform_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"
 
 @_measure(
     symbol="UNC3 dot",
-    source="wu2024",
+    source="Wu & Papyan 2024",
     range=(0.0, INFINITY),
     collapsed=0.0,
     invariant_to=("rotation", "translation"),
@@ -145,8 +147,8 @@ def uniform_duality_dot(classifier: Float[Tensor, "c d"], means: Float[Tensor, "
     r"""Std_c <w_c, mu_c - mu_G>, divided by C: `uniform_duality` with inner products for cosines.
 
     At least 0, in units of a logit; 0 at collapse; proportional to the scale of either argument. Zero rows count, with
-    inner product 0. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`wu2024`, whose code gives the
-    variance divided by C-1.
+    inner product 0. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Wu & Papyan 2024; their code has
+    the variance, divided by C-1.
 
     >>> uniform_duality_dot(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, 1.0]])).item()
     1.0
@@ -155,12 +157,12 @@ def uniform_duality_dot(classifier: Float[Tensor, "c d"], means: Float[Tensor, "
     return (rows * means).sum(dim=1).std(correction=0)
 
 
-@_measure(symbol="UNC3 variation", source="wu2024", range=(0.0, INFINITY), collapsed=0.0)
+@_measure(symbol="UNC3 variation", source="Wu & Papyan 2024", range=(0.0, INFINITY), collapsed=0.0)
 def uniform_duality_variation(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c / |Avg_c| of cos(w_c, mu_c - mu_G): the coefficient of variation of `uniform_duality`.
 
     Dimensionless, at least 0; 0 at collapse; NaN where the mean cosine is 0 (below 1e-14) or no class has both
-    directions. Errors as `self_duality_cosines`. Source: :cite:`wu2024`.
+    directions. Errors as `self_duality_cosines`. Source: Wu & Papyan 2024.
 
     >>> uniform_duality_variation(torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]])).item()
     1.0
@@ -171,13 +173,13 @@ def uniform_duality_variation(classifier: Float[Tensor, "c d"], means: Float[Ten
     return torch.where(mean.abs() > 1e-14, (values - mean).square().mean().sqrt() / mean.abs(), torch.nan)
 
 
-@_measure(symbol="GNC3", source="jiang2023", range=(0.0, 2.0), collapsed=0.0)
+@_measure(symbol="GNC3", source="Jiang et al. 2023", range=(0.0, 2.0), collapsed=0.0)
 def generalised_self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""GNC3: Avg_c (1 - cos(w_c, mu_c - mu_G)), self-duality where classes may outnumber dimensions.
 
     Dimensionless, in [0, 2]; 0 at collapse; NaN where no class has both directions. Computed as half the squared
     distance of the unit vectors, which keeps its digits near 0. Errors as `self_duality_cosines`.
-    Source: :cite:`jiang2023`.
+    Source: Jiang et al. 2023.
 
     >>> generalised_self_duality(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])).item()
     1.0
@@ -189,11 +191,11 @@ def generalised_self_duality(classifier: Float[Tensor, "c d"], means: Float[Tens
 
 @metric(
     symbol="NC3 bias",
-    source="zhu2021",
+    source="Zhu et al. 2021",
     range=(0.0, INFINITY),
     collapsed=None,
     invariant_to=("rotation",),
-    cost="C d",
+    cost="O(C d)",
     needs=("classifier", "bias", "moments"),
     unit="unit of the logits",
 )
@@ -205,7 +207,7 @@ def centre_logit_norm(
     At least 0; 0 where the classifier has no preference at the centre, as at the collapsed optimum of the squared and,
     with regularised bias, of the cross-entropy loss. Unchanged by rotation of classifier and centre; a translation of
     the features changes it unless the bias makes up for it. Raises ShapeError, NonFiniteError, TooFewClassesError.
-    Source: :cite:`zhu2021`.
+    Source: Zhu et al. 2021.
 
     >>> centre_logit_norm(torch.eye(2), torch.tensor([0.0, 1.0]), torch.tensor([3.0, 3.0])).item()
     5.0

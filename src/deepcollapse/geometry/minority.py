@@ -16,7 +16,7 @@ from deepcollapse.geometry.metric import metric
 from deepcollapse.geometry.rank import rescaled
 from deepcollapse.geometry.simplex import ZERO_NORM, checked_rows
 
-_measure = partial(metric, invariant_to=("rotation", "scale"), needs=("rows",), source="fang2021")
+_measure = partial(metric, invariant_to=("rotation", "scale"), needs=("rows",), source="Fang et al. 2021")
 
 
 def erased_classes(rows: Float[Tensor, "c d"], tolerance: float = ZERO_NORM) -> tuple[int, ...]:
@@ -24,7 +24,7 @@ def erased_classes(rows: Float[Tensor, "c d"], tolerance: float = ZERO_NORM) -> 
 
     Empty at collapse; every class where all rows are 0. Below the critical imbalance of the Layer-Peeled Model the
     optimum itself erases minority classes. Raises OptionError for a tolerance outside [0, 1), ShapeError,
-    NonFiniteError, TooFewClassesError. Source: :cite:`fang2021`.
+    NonFiniteError, TooFewClassesError. Source: Fang et al. 2021.
 
     >>> erased_classes(torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]))
     (1,)
@@ -59,7 +59,7 @@ def _subset_cosines(rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance
     return (unit[i] * unit[j]).sum(dim=1).clamp(-1, 1)
 
 
-@_measure(symbol="minority angle, mean", range=(-1.0, 1.0), collapsed=None, cost="B^2 d")
+@_measure(symbol="minority angle, mean", range=(-1.0, 1.0), collapsed=None, cost="O(B^2 d)")
 def minority_angle_mean(
     rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance: float = ZERO_NORM
 ) -> Float64[Tensor, ""]:
@@ -68,7 +68,7 @@ def minority_angle_mean(
     Dimensionless, in [-1, 1]: -1/(C-1) at balanced collapse, 1 at minority collapse. NaN where any class of the subset
     is erased (`erased_classes` with this `tolerance` names it): a vanished row has no angle. Unchanged by rotation and
     scale. Raises LabelError for a subset of fewer than two or unknown classes, OptionError, ShapeError, NonFiniteError,
-    TooFewClassesError. Source: :cite:`fang2021`.
+    TooFewClassesError. Source: Fang et al. 2021.
 
     >>> minority_angle_mean(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]), (1, 2)).item()
     1.0
@@ -76,7 +76,7 @@ def minority_angle_mean(
     return _subset_cosines(rows, subset, tolerance).mean()
 
 
-@_measure(symbol="minority angle, min", range=(-1.0, 1.0), collapsed=None, cost="B^2 d")
+@_measure(symbol="minority angle, min", range=(-1.0, 1.0), collapsed=None, cost="O(B^2 d)")
 def minority_angle_min(
     rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance: float = ZERO_NORM
 ) -> Float64[Tensor, ""]:
@@ -91,13 +91,13 @@ def minority_angle_min(
     return _subset_cosines(rows, subset, tolerance).min()
 
 
-@_measure(symbol="minority norm ratio", range=(0.0, float("inf")), collapsed=1.0, cost="C d")
+@_measure(symbol="minority norm ratio", range=(0.0, float("inf")), collapsed=1.0, cost="O(C d)")
 def minority_norm_ratio(rows: Float[Tensor, "c d"], subset: Sequence[int]) -> Float64[Tensor, ""]:
     r"""Avg_{subset} |r_c| / Avg_{the rest} |r_c| for rows (C, d).
 
     Dimensionless, at least 0: 1 at balanced collapse, 0 where the whole subset is erased. Infinite where only the rest
     is 0, NaN where all rows are. Unchanged by rotation and scale. Raises LabelError for an empty subset, one that
-    leaves no rest, or unknown classes; ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`fang2021`.
+    leaves no rest, or unknown classes; ShapeError, NonFiniteError, TooFewClassesError. Source: Fang et al. 2021.
 
     >>> minority_norm_ratio(torch.tensor([[4.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), (1, 2)).item()
     0.25

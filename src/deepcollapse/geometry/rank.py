@@ -17,7 +17,9 @@ from deepcollapse.linalg import as_float64
 
 INFINITY = float("inf")
 
-_measure = partial(metric, collapsed=None, invariant_to=("rotation", "scale"), cost="m n min(m, n)", needs=("matrix",))
+_measure = partial(
+    metric, collapsed=None, invariant_to=("rotation", "scale"), cost="O(m n min(m, n))", needs=("matrix",)
+)
 
 
 def checked_matrix(values: Tensor, name: str = "rows", shape: str = "(classes, dim)") -> Float64[Tensor, "m n"]:
@@ -89,13 +91,13 @@ def _exp_entropy(p: Float64[Tensor, " r"]) -> Float64[Tensor, ""]:
     return torch.special.entr(p).sum().exp()  # entr(0) = 0
 
 
-@_measure(symbol="effective rank", source="roy2007", range=(1.0, INFINITY))
+@_measure(symbol="effective rank", source="Roy & Vetterli 2007", range=(1.0, INFINITY))
 def effective_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""exp(-sum_j p_j log p_j) with p = s / sum s: the number of equal singular values with the same entropy.
 
     Takes a matrix (m, n) or its singular values s (r,). Dimensionless, in [1, min(m, n)]; k for k equal singular values
     and zeros, so C-1 for collapsed features centred on the mean of their class means. NaN for a zero matrix. Raises
-    ShapeError, NonFiniteError, and OptionError for negative singular values. Source: :cite:`roy2007`.
+    ShapeError, NonFiniteError, and OptionError for negative singular values. Source: Roy & Vetterli 2007.
 
     >>> round(effective_rank(torch.eye(3)).item(), 12)
     3.0
@@ -104,12 +106,12 @@ def effective_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float6
     return _exp_entropy(s / s.sum()) if len(s) else _nan_like(s)
 
 
-@_measure(symbol="RankMe", source="garrido2023", range=(0.0, INFINITY))
+@_measure(symbol="RankMe", source="Garrido et al. 2023", range=(0.0, INFINITY))
 def rankme(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""exp(-sum_j p_j log p_j) with p = s / sum s + 1e-7, not normalised again; meant for features left uncentred.
 
     `effective_rank` up to the 1e-7, which also gives each exact zero a little weight; the same range and errors, to
-    within that. NaN for a zero matrix. Source: :cite:`garrido2023`.
+    within that. NaN for a zero matrix. Source: Garrido et al. 2023.
 
     >>> round(rankme(torch.eye(3)).item(), 6)
     3.0
@@ -118,13 +120,13 @@ def rankme(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor
     return _exp_entropy(s / s.sum() + 1e-7) if len(s) else _nan_like(s)
 
 
-@_measure(symbol="stable rank", source="rudelson2007", range=(1.0, INFINITY))
+@_measure(symbol="stable rank", source="Rudelson & Vershynin 2007", range=(1.0, INFINITY))
 def stable_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""sum_j s_j^2 / s_1^2, the squared Frobenius norm over the squared spectral norm.
 
     Takes a matrix (m, n) or its singular values s (r,). Dimensionless, in [1, rank]; C-1 for collapsed, balanced
     features centred on their mean. Small singular values hardly count. NaN for a zero matrix. Raises ShapeError,
-    NonFiniteError, and OptionError for negative singular values. Source: :cite:`rudelson2007`.
+    NonFiniteError, and OptionError for negative singular values. Source: Rudelson & Vershynin 2007.
 
     >>> stable_rank(torch.tensor([2.0, 1.0, 1.0])).item()
     1.5
@@ -133,13 +135,13 @@ def stable_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[T
     return s.square().sum() if len(s) else _nan_like(s)
 
 
-@_measure(symbol="participation ratio", source="gao2017", range=(1.0, INFINITY))
+@_measure(symbol="participation ratio", source="Gao et al. 2017", range=(1.0, INFINITY))
 def participation_ratio(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""(sum_j s_j^2)^2 / sum_j s_j^4: the number of equal covariance eigenvalues with the same mean square.
 
     Takes a matrix (m, n) or its singular values s (r,). Dimensionless, in [1, rank]; C-1 for collapsed, balanced
     features centred on their mean. NaN for a zero matrix. Raises ShapeError, NonFiniteError, and OptionError for
-    negative singular values. Source: :cite:`gao2017`.
+    negative singular values. Source: Gao et al. 2017.
 
     >>> round(participation_ratio(torch.tensor([2.0, 1.0])).item(), 6)
     1.470588
@@ -148,7 +150,7 @@ def participation_ratio(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> F
     return s.square().sum().square() / s.pow(4).sum() if len(s) else _nan_like(s)
 
 
-@_measure(symbol="numerical rank", source="golub2013", range=(0.0, INFINITY))
+@_measure(symbol="numerical rank", source="Golub & Van Loan 2013", range=(0.0, INFINITY))
 def numerical_rank(
     matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], tolerance: float | None = None
 ) -> Float64[Tensor, ""]:
@@ -157,7 +159,7 @@ def numerical_rank(
     Takes a matrix (m, n) or its singular values (r,), for which the default is r * eps. The eps is that of the type the
     matrix came in, since it was rounded to that; half precisions, whose own bound would pass 1, are held to float32's.
     A whole number in [0, min(m, n)]; 0 for a zero matrix. Raises ShapeError, NonFiniteError, and OptionError for
-    negative singular values or a tolerance outside [0, 1). Source: :cite:`golub2013`, section 5.4.
+    negative singular values or a tolerance outside [0, 1). Source: Golub & Van Loan 2013, section 5.4.
 
     >>> numerical_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).item()
     1.0
@@ -166,13 +168,13 @@ def numerical_rank(
     return (_spectrum(matrix) > tolerance).sum().double()
 
 
-@_measure(symbol="covariance rank", source="masarczyk2023", range=(1.0, INFINITY))
+@_measure(symbol="covariance rank", source="Masarczyk et al. 2023", range=(1.0, INFINITY))
 def covariance_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], threshold: float = 1e-3) -> Float64[Tensor, ""]:
     r"""The number of covariance eigenvalues s_j^2 above `threshold` times the largest: the tunnel papers' rank.
 
     Takes features (n, d) that are centred already, or their singular values. A whole number in [1, min(m, n)]; C-1 for
     collapsed, balanced features. NaN for a zero matrix. Raises ShapeError, NonFiniteError, and OptionError for negative
-    singular values or a threshold outside [0, 1). Source: :cite:`masarczyk2023`.
+    singular values or a threshold outside [0, 1). Source: Masarczyk et al. 2023.
 
     >>> covariance_rank(torch.tensor([1.0, 0.1, 0.01])).item()
     2.0
@@ -208,7 +210,7 @@ def _window(rank: int, lo: int, hi: int | None) -> tuple[int, int]:
     return lo, rank if hi is None else min(hi, rank)
 
 
-@_measure(symbol="alpha", source="agrawal2022", range=(0.0, INFINITY))
+@_measure(symbol="alpha", source="Agrawal et al. 2022", range=(0.0, INFINITY))
 def alpha_req(
     matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], lo: int = 1, hi: int | None = None
 ) -> Float64[Tensor, ""]:
@@ -217,7 +219,7 @@ def alpha_req(
     Takes features (n, d) that are centred already, or their singular values; j runs over `alpha_req_window`.
     Dimensionless, at least 0; 0 for a flat spectrum, as that of collapsed, balanced features. NaN where the window
     holds fewer than two eigenvalues. Raises ShapeError, NonFiniteError, and OptionError for negative singular values or
-    an impossible window. Source: :cite:`agrawal2022`.
+    an impossible window. Source: Agrawal et al. 2022.
 
     >>> round(alpha_req(1 / torch.arange(1.0, 9.0)).item(), 6)
     2.0

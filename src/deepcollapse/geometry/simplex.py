@@ -20,6 +20,7 @@ from deepcollapse.linalg import row_chunks
 
 ZERO_NORM = 1e-12  # relative to the largest norm: below it a row is rounding, and its direction means nothing
 INFINITY = float("inf")
+PAPYAN = "Papyan, Han & Donoho 2020"
 
 _measure = partial(metric, invariant_to=("rotation", "scale"), needs=("rows",))
 
@@ -52,7 +53,7 @@ def simplex_etf(num_classes: int, dim: int) -> Float64[Tensor, "c d"]:
 
     Built by the recursion that puts row 0 on the first axis, so that it is the same on every machine; the coordinates
     past C-1 are 0. Raises TooFewClassesError below two classes, ShapeError where d < C-1, for then no such rows exist.
-    Source: :cite:`papyan2020`, definition 3, up to rotation.
+    Source: Papyan, Han & Donoho 2020, definition 3, up to rotation.
 
     >>> simplex_etf(3, 2).round(decimals=3).tolist()
     [[1.0, 0.0], [-0.5, 0.866], [-0.5, -0.866]]
@@ -77,7 +78,8 @@ def cosines(rows: Float[Tensor, "c d"]) -> Float64[Tensor, "c c"]:
     r"""The C x C cosines <r_i, r_j> / (|r_i| |r_j|) between rows (C, d).
 
     Dimensionless, in [-1, 1]; at collapse 1 on the diagonal and -1/(C-1) off it. Unchanged by rotation and scale. Rows
-    and columns of zero rows are NaN. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`papyan2020`.
+    and columns of zero rows are NaN. Raises ShapeError, NonFiniteError, TooFewClassesError.
+    Source: Papyan, Han & Donoho 2020.
 
     >>> cosines(torch.tensor([[3.0, 0.0], [0.0, 2.0], [0.0, 0.0]])).tolist()
     [[1.0, 0.0, nan], [0.0, 1.0, nan], [nan, nan, nan]]
@@ -105,13 +107,13 @@ def mean_over(tiles: Iterator[Float64[Tensor, " pairs"]], like: Tensor) -> Float
     return total / count
 
 
-@_measure(symbol="NC2 norms", source="papyan2020, fig. 2", range=(0.0, INFINITY), collapsed=0.0, cost="C d")
+@_measure(symbol="NC2 norms", source=f"{PAPYAN}, Fig. 2", range=(0.0, INFINITY), collapsed=0.0, cost="O(C d)")
 def equinorm(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c(|r_c|) / Avg_c(|r_c|): how unequal the norms of the rows (C, d) are; divided by C, not C-1.
 
     Dimensionless, in [0, sqrt(C-1)]; 0 where all norms agree, as at collapse. Zero rows count. Of the centred means of
     two classes it is 0 always; rows that are all 0 give NaN. Raises ShapeError, NonFiniteError, TooFewClassesError.
-    Source: :cite:`papyan2020`, figure 2. The authors' notebook divides by C-1: `equinorm_unbiased`.
+    Source: Papyan, Han & Donoho 2020, Fig. 2. The authors' notebook divides by C-1: `equinorm_unbiased`.
 
     >>> equinorm(torch.tensor([[1.0, 0.0], [0.0, 3.0]])).item()
     0.5
@@ -119,12 +121,12 @@ def equinorm(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return _spread_of_norms(rows, ddof=0)
 
 
-@_measure(symbol="NC2 norms, C-1", source="papyan2020 notebook", range=(0.0, INFINITY), collapsed=0.0, cost="C d")
+@_measure(symbol="NC2 norms, C-1", source=f"{PAPYAN}, notebook", range=(0.0, INFINITY), collapsed=0.0, cost="O(C d)")
 def equinorm_unbiased(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c(|r_c|) / Avg_c(|r_c|) with the sample standard deviation, divided by C-1.
 
     It is `equinorm` times sqrt(C/(C-1)), and agrees with it in everything else; range [0, sqrt(C)].
-    Source: the notebook released with :cite:`papyan2020`, whose `torch.std` divides so.
+    Source: the notebook released with Papyan, Han & Donoho 2020, whose `torch.std` divides so.
 
     >>> round(equinorm_unbiased(torch.tensor([[1.0, 0.0], [0.0, 3.0]])).item(), 6)
     0.707107
@@ -137,13 +139,13 @@ def _spread_of_norms(rows: Float[Tensor, "c d"], ddof: int) -> Float64[Tensor, "
     return norms.std(correction=ddof) / norms.mean()
 
 
-@_measure(symbol="NC2 angles", source="papyan2020, fig. 3", range=(0.0, 1.0), collapsed=0.0, cost="C^2 d")
+@_measure(symbol="NC2 angles", source=f"{PAPYAN}, Fig. 3", range=(0.0, 1.0), collapsed=0.0, cost="O(C^2 d)")
 def equiangularity(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_{i != j} cos(r_i, r_j): how unequal the angles between the rows (C, d) are; divided by the number of pairs.
 
     Dimensionless, in [0, 1]; 0 where all pairs make one angle, as at collapse. Of two rows it is 0 always, which says
-    nothing. Pairs with a zero row are left out; without a pair it is NaN. Where C > d+1 no equiangular ETF exists and
-    it cannot be 0 at the optimum. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`papyan2020`.
+    nothing. Pairs with a zero row are left out; without a pair it is NaN. Where C > d+1 it cannot be 0, save where
+    all directions agree. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Papyan, Han & Donoho 2020.
 
     >>> equiangularity(simplex_etf(4, 5)).item() < 1e-15
     True
@@ -153,13 +155,13 @@ def equiangularity(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return mean_over(((tile - mean).square() for tile in _pair_cosines(rows)), rows).sqrt()
 
 
-@_measure(symbol="NC2 maximal angle", source="papyan2020, fig. 4", range=(0.0, 2.0), collapsed=0.0, cost="C^2 d")
+@_measure(symbol="NC2 maximal angle", source=f"{PAPYAN}, Fig. 4", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
 def maximal_angle(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Avg_{i != j} |cos(r_i, r_j) + 1/(C-1)|: how far the angles between the rows (C, d) are from the widest.
 
     Dimensionless, in [0, 1 + 1/(C-1)]; 0 at collapse. Pairs with a zero row are left out (C stays the number of rows);
     without a pair it is NaN. Of the centred means of two classes it is 0 always. Where C > d+1 the target is out of
-    reach. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`papyan2020`, figure 4.
+    reach. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Papyan, Han & Donoho 2020, Fig. 4.
 
     >>> maximal_angle(torch.eye(3)).item()
     0.5
@@ -167,12 +169,12 @@ def maximal_angle(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return mean_over(((tile + 1 / (len(rows) - 1)).abs() for tile in _pair_cosines(rows)), rows)
 
 
-@_measure(symbol="NC2 Gram", source="zhu2021", range=(0.0, 2.0), collapsed=0.0, cost="C^2 d")
+@_measure(symbol="NC2 Gram", source="Zhu et al. 2021", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
 def gram_etf_error(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""| R R^T / |R R^T|_F - T |_F with T = (I - 1 1^T / C) / sqrt(C-1): norms and angles of rows R (C, d) in one.
 
     Dimensionless, in [0, sqrt(2)]; 0 at collapse only. Zero rows count; rows that are all 0 give NaN. Where C > d+1 it
-    cannot be 0. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: :cite:`zhu2021`, with raw rows; subtract
+    cannot be 0. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Zhu et al. 2021, with raw rows; subtract
     the mean row beforehand for the centred form of later work.
 
     >>> round(gram_etf_error(torch.eye(3)).item(), 6)
@@ -191,11 +193,11 @@ def simplex_gram_error(gram: Float64[Tensor, "c c"]) -> Float64[Tensor, ""]:
 
 @metric(
     symbol="mean norm",
-    source="papyan2020",
+    source=PAPYAN,
     range=(0.0, INFINITY),
     collapsed=None,
     invariant_to=("rotation",),
-    cost="C d",
+    cost="O(C d)",
     needs=("rows",),
     unit="unit of the rows",
 )
@@ -203,7 +205,7 @@ def mean_norm(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Avg_c |r_c|: the mean norm of the rows (C, d), in their unit.
 
     At least 0, and 0 only where every row is; collapse does not fix it. Unchanged by rotation, proportional to scale.
-    Raises ShapeError, NonFiniteError, TooFewClassesError. Source: the denominator of :cite:`papyan2020`, figure 2.
+    Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Papyan, Han & Donoho 2020, within Fig. 2.
 
     >>> mean_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]])).item()
     3.0
