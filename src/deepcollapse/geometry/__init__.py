@@ -6,10 +6,63 @@ from deepcollapse.geometry.decision import (
     nearest_class_mean_disagreement,
     nearest_class_means,
 )
+from deepcollapse.geometry.duality import (
+    centre_logit_norm,
+    generalised_self_duality,
+    gram_self_duality,
+    self_duality,
+    self_duality_cosine_mean,
+    self_duality_cosine_min,
+    self_duality_cosine_std,
+    self_duality_cosines,
+    uniform_duality,
+    uniform_duality_dot,
+    uniform_duality_variation,
+)
+from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
 from deepcollapse.geometry.metric import METRICS, Metric
+from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.moments import ClassMoments, SpanScatter
+from deepcollapse.geometry.rank import (
+    alpha_req,
+    alpha_req_window,
+    covariance_rank,
+    effective_rank,
+    numerical_rank,
+    participation_ratio,
+    rankme,
+    singular_values,
+    stable_rank,
+)
+from deepcollapse.geometry.regression import nrc1, nrc1_centred, nrc2, nrc3, nrc3_at, nrc3_gamma, nrc3_gamma_appendix_f
 from deepcollapse.geometry.running import RunningMoments, collect, sum_over_processes
 from deepcollapse.geometry.second_look import RunningSpan, look_again
+from deepcollapse.geometry.separation import EquiSeparation, effective_depth, equi_separation, tunnel_start
+from deepcollapse.geometry.simplex import (
+    cosines,
+    equiangularity,
+    equinorm,
+    equinorm_unbiased,
+    gram_etf_error,
+    maximal_angle,
+    mean_norm,
+    simplex_coordinates,
+    simplex_etf,
+)
+from deepcollapse.geometry.softmax_code import (
+    one_vs_rest_distances,
+    one_vs_rest_margin,
+    softmax_code_bounds,
+    softmax_code_optimum,
+)
+from deepcollapse.geometry.uniformity import (
+    coincident_pairs,
+    hyperspherical_energy,
+    log_inverse_distance_mean,
+    log_inverse_distance_std,
+    log_inverse_distance_variation,
+    within_class_uniformity_energy,
+)
 from deepcollapse.geometry.variability import (
     cdnv,
     cdnv_fourth_power,
@@ -28,31 +81,103 @@ from deepcollapse.geometry.variability import (
 )
 
 __all__ = [
+    # moments
     "ClassMoments",
     "SpanScatter",
+    # running
     "RunningMoments",
-    "RunningSpan",
     "collect",
-    "look_again",
     "sum_over_processes",
-    "Metric",
+    # second_look
+    "RunningSpan",
+    "look_again",
+    # metric
     "METRICS",
+    "Metric",
+    # variability
     "within_class_variability",
-    "class_variability",
     "separation_fuzziness",
+    "class_variability",
     "generalised_eigenvalues",
     "largest_generalised_eigenvalue",
     "trace_ratio",
     "log_trace_ratio",
     "frobenius_quotient",
     "spectral_quotient",
-    "cdnv",
     "cdnv_per_pair",
-    "cdnv_max",
+    "cdnv",
     "cdnv_fourth_power",
+    "cdnv_max",
     "rounding_floor",
+    # simplex
+    "simplex_etf",
+    "cosines",
+    "equinorm",
+    "equinorm_unbiased",
+    "equiangularity",
+    "maximal_angle",
+    "gram_etf_error",
+    "mean_norm",
+    "simplex_coordinates",
+    # duality
+    "self_duality",
+    "gram_self_duality",
+    "self_duality_cosines",
+    "self_duality_cosine_mean",
+    "self_duality_cosine_min",
+    "self_duality_cosine_std",
+    "uniform_duality",
+    "uniform_duality_dot",
+    "uniform_duality_variation",
+    "generalised_self_duality",
+    "centre_logit_norm",
+    # decision
     "linear_decisions",
     "nearest_class_means",
-    "nearest_class_mean_disagreement",
     "nearest_class_mean_accuracy",
+    "nearest_class_mean_disagreement",
+    # separation
+    "effective_depth",
+    "tunnel_start",
+    "EquiSeparation",
+    "equi_separation",
+    # rank
+    "singular_values",
+    "effective_rank",
+    "rankme",
+    "stable_rank",
+    "participation_ratio",
+    "numerical_rank",
+    "covariance_rank",
+    "alpha_req_window",
+    "alpha_req",
+    # uniformity
+    "coincident_pairs",
+    "log_inverse_distance_mean",
+    "log_inverse_distance_std",
+    "log_inverse_distance_variation",
+    "hyperspherical_energy",
+    "within_class_uniformity_energy",
+    # softmax_code
+    "one_vs_rest_distances",
+    "one_vs_rest_margin",
+    "softmax_code_optimum",
+    "softmax_code_bounds",
+    # minority
+    "erased_classes",
+    "minority_angle_mean",
+    "minority_angle_min",
+    "minority_norm_ratio",
+    # foreign
+    "foreign_orthogonality",
+    "Neco",
+    "neco",
+    # regression
+    "nrc1",
+    "nrc1_centred",
+    "nrc2",
+    "nrc3_gamma",
+    "nrc3_gamma_appendix_f",
+    "nrc3_at",
+    "nrc3",
 ]

@@ -180,6 +180,20 @@ class ClassMoments:
         """Sigma_T = Sigma_W + Sigma_B, the covariance about mu_G, (d, d)."""
         return self.within_scatter(weighting) + self.between_scatter(weighting)
 
+    def feature_spectrum(self, *, centred: bool) -> Float64[Tensor, " d"]:
+        """Singular values of the (N, d) features, about the mean of all samples or (`centred=False`) about zero, (d,).
+
+        They come from the d x d scatter, so those below sqrt(d eps) of the largest (1e-7 or so) are rounding and are
+        given as 0. Needs scatter "pooled" or "per_class" (ScatterLevelError otherwise).
+        """
+        shift = self.global_mean("sample") if centred else torch.zeros_like(self.mean[0])
+        rows = self.class_means() - shift
+        within = self.within_scatter("sample") * self.num_samples
+        gram = within + rows.T @ (self.count[self.present].double()[:, None] * rows)
+        eigenvalues = torch.linalg.eigvalsh(gram).flip(0)
+        noise = self.dim * torch.finfo(torch.float64).eps * eigenvalues[0]
+        return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
+
     def _too_little(self, weighting: str) -> str:
         serves = (
             "'per_class', or 'class_weighted' with class_counts" if weighting == "class" else "'pooled' or 'per_class'"
@@ -210,7 +224,8 @@ class ClassMoments:
         """
         self._check_mergeable(other)
         count = self.count + other.count
-        share = other.count / count.clamp(min=1)  # an empty class keeps mean 0, not NaN
+        # Whole numbers divide in float32: hence the doubles. An empty class keeps mean 0, not NaN.
+        share = other.count.double() / count.clamp(min=1)
         shift = other.mean - self.mean
         kappa = self.count * share
         scatter = self.scatter

@@ -190,7 +190,7 @@ class RunningMoments:
         residual = features.double() - self.mean[y]
         shift = torch.zeros_like(self.mean).index_add_(0, y, residual)
         self.trace.index_add_(0, y, residual.square().sum(dim=1))
-        total = (self.count + here).clamp(min=1)
+        total = (self.count + here).clamp(min=1).double()
         self.trace -= shift.square().sum(dim=1) / total
         if self.scatter is not None:
             self._add_scatter(residual, y, shift, total)

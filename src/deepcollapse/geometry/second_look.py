@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -64,6 +65,12 @@ class RunningSpan:
         """Whether rounding of the float32 product adds more than 1e-8 of the whitened scatter of this chunk."""
         rounding = 4 * torch.finfo(torch.float32).eps ** 2 * float(size.sum()) * self.reach
         return rounding > 1e-8 * float(q.square().sum())
+
+    def sum_over_processes(self, group: dist.ProcessGroup | None = None) -> None:
+        """Add up what every process saw of its share of the data."""
+        for part in (self.trace, self.seen, self.count, self.matrix):
+            if part is not None:
+                dist.all_reduce(part, group=group)
 
     def compute(self) -> ClassMoments:
         """The moments, now with `span`. Raises BatchError where the second look saw other data than the first."""

@@ -344,7 +344,8 @@ def cdnv_max(moments: ClassMoments) -> Float64[Tensor, ""]:
     for rows, squared in _pairs(moments):
         values = (v[rows, None] + v) / (2 * squared)
         index = torch.arange(len(v), device=v.device)
-        worst.append(values.masked_fill(index[rows, None] == index, -math.inf).nan_to_num(nan=0.0).amax())
+        values = values.masked_fill(index[rows, None] == index, -math.inf)
+        worst.append(values.masked_fill(values.isnan(), 0.0).amax())  # two single points in one place: 0 / 0
     return torch.stack(worst).amax()
 
 

@@ -1,0 +1,253 @@
+"""From what is known of a layer to records: each measure is called with what it asks for by name."""
+
+import difflib
+import fnmatch
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from deepcollapse.errors import DeepCollapseError, UnknownNameError
+from deepcollapse.geometry import METRICS, ClassMoments, Metric, cosines, rounding_floor, singular_values, trace_ratio
+from deepcollapse.geometry.moments import Weighting
+from deepcollapse.measurement.layers import HEAD
+from deepcollapse.records import Record
+
+# Left out unless asked for: variants of a measure that is there, and what costs far more than the rest.
+BY_REQUEST = {
+    "frobenius_quotient",
+    "spectral_quotient",
+    "cdnv_fourth_power",
+    "equinorm_unbiased",
+    "one_vs_rest_distances",
+    "one_vs_rest_margin",
+    "uniform_duality_dot",
+    "within_class_uniformity_energy",
+    "numerical_rank",
+}
+UNCENTRED = {"rankme"}  # read from the features as they are; other ranks from centred features
+SUFFIXES = {"rows": ("_means", "_classifier"), "matrix": ("_features", "_classifier")}
+
+
+def wanted_measures(names: Sequence[str] | None) -> dict[str, Metric]:
+    """The measures asked for by name or pattern; by default all that a classifier allows, save `BY_REQUEST`.
+
+    A name may carry the suffix that records give it ("equinorm_means"). Raises UnknownNameError with close names.
+    """
+    if names is None:
+        return {name: metric for name, metric in METRICS.items() if name not in BY_REQUEST}
+    chosen = {}
+    for name in [names] if isinstance(names, str) else names:
+        bare = next((name.removesuffix(s) for s in ("_means", "_classifier", "_features") if name.endswith(s)), name)
+        found = [m for m in METRICS if fnmatch.fnmatchcase(m, name)] or [m for m in METRICS if m == bare]
+        if not found:
+            close = difflib.get_close_matches(bare, METRICS, n=4, cutoff=0.4)
+            raise UnknownNameError(
+                f"there is no measure {name!r}. Close names: {', '.join(close) or 'none'}. "
+                "`deepcollapse list measures` shows all of them."
+            )
+        chosen |= {m: METRICS[m] for m in found}
+    return chosen
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of one layer on one split; `missing` says why something is not (need -> reason)."""
+
+    layer: str
+    split: str
+    moments: ClassMoments
+    weighting: Weighting
+    centre: Weighting
+    reduction: str
+    labels: Tensor | None = None
+    nearest: Tensor | None = None
+    decisions: Tensor | None = None
+    classifier: Tensor | None = None
+    bias: Tensor | None = None
+    baseline: str | None = None
+    class_names: Sequence[str] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Centred class means of the present classes."""
+        return self.moments.centred_means(self.centre)
+
+    @cached_property
+    def spectrum(self) -> Tensor:
+        """Singular values of the centred features."""
+        return self.moments.feature_spectrum(centred=True)
+
+    def argument(self, name: str, metric: Metric, target: str) -> object:
+        """What a measure's parameter of this name stands for here; KeyError where there is no such thing."""
+        if name == "rows":
+            return self.means if target == "_means" else self._known(self.classifier, name)
+        if name == "matrix":
+            if target == "_classifier":
+                return self._known(self.classifier, name)
+            return self.moments.feature_spectrum(centred=False) if metric.name in UNCENTRED else self.spectrum
+        if name == "classifier":
+            return self._known(self.classifier, name)[self.moments.present]
+        if name == "bias":
+            return self._known(self.bias, name)[self.moments.present]
+        if name == "centre":
+            return self.moments.global_mean(self.centre)
+        known = {"moments": self.moments, "means": None, "labels": self.labels, "nearest": self.nearest}
+        known |= {"decisions": self.decisions}
+        return self.means if name == "means" else self._known(known.get(name), name)
+
+    @staticmethod
+    def _known(value: object, name: str):
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    @cached_property
+    def flags(self) -> str | None:
+        """What a reader of these numbers must know of the data."""
+        count, notes = self.moments.count, []
+        name = lambda c: self.class_names[c] if c < len(self.class_names) else str(c)  # noqa: E731
+        if absent := (count == 0).nonzero().flatten().tolist():
+            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+            notes.append(f"absent and left out: {', '.join(map(name, absent[:5]))}{more}")
+        if single := int((count == 1).sum()):
+            notes.append(f"{single} classes have one sample, so within-class scatter is biased low")
+        if self.moments.num_present > self.moments.dim + 1:
+            notes.append("more than d + 1 classes: no simplex ETF fits, see log_inverse_distance")
+        if self.moments.num_present == 2:
+            notes.append("two classes: equal norms and angles of centred means hold by construction")
+        if self.moments.num_present > 1 and self._rounding_shows():
+            notes.append(f"rounding of {str(self.moments.dtype).removeprefix('torch.')} features shows: use float32")
+        if self.moments.skipped:
+            notes.append(f"{self.moments.skipped} samples with NaN or infinity left out")
+        return "; ".join(notes) or None
+
+    def _rounding_shows(self) -> bool:
+        how = {"weighting": self.weighting, "centre": self.centre}
+        floor = float(rounding_floor(self.moments, **how))
+        return math.isfinite(floor) and float(trace_ratio(self.moments, **how)) < 10 * floor
+
+
+def evaluate(evidence: Evidence, metrics: dict[str, Metric]) -> tuple[list[Record], dict[str, Tensor]]:
+    """Records of every measure that applies to this layer, and the arrays that some of them are."""
+    records, arrays = [], {}
+    for metric in metrics.values():
+        for name, target, call in _calls(metric, evidence):
+            layer = HEAD if target == "_classifier" else evidence.layer
+            value, note = _value(call)
+            columns = _columns(metric, target, evidence)
+            if isinstance(value, Tensor) and value.ndim:
+                arrays[f"{layer}/{name}"] = value
+                record = Record(layer=layer, measure=name, array=f"{layer}/{name}", note=note, **columns)
+            else:
+                note = note or (evidence.flags if columns["centre"] or columns["weighting"] == "class" else None)
+                record = Record(layer=layer, measure=name, value=float(value), unit=metric.unit, note=note, **columns)
+            records.append(record)
+    return records, arrays
+
+
+def _calls(metric: Metric, evidence: Evidence) -> Iterator[tuple[str, str, object]]:
+    """(record's name, suffix, zero-argument call) for each object that the measure can be taken of here."""
+    parameters = inspect.signature(metric.function).parameters
+    targets = next((suffixes for name, suffixes in SUFFIXES.items() if name in parameters), ("",))
+    for target in targets:
+        if target == "_classifier" and evidence.classifier is None:
+            continue
+        reasons = [evidence.missing[need] for need in metric.needs if need in evidence.missing]
+        if reasons and target != "_classifier":
+            yield metric.name + target, target, reasons[0]
+            continue
+        modes = {name: getattr(evidence, name) for name in ("weighting", "centre") if _is_mode(parameters, name)}
+        required = [p.name for p in parameters.values() if p.default is p.empty and p.name not in modes]
+        try:
+            arguments = {name: evidence.argument(name, metric, target) for name in required}
+        except KeyError:
+            continue  # the measure is of something that this layer has not got
+        except DeepCollapseError as error:
+            yield metric.name + target, target, str(error)
+            continue
+        yield metric.name + target, target, _Call(metric, arguments | modes)
+
+
+def _is_mode(parameters, name: str) -> bool:
+    """Whether a parameter is the keyword `weighting` or `centre`, and not the vector mu_G."""
+    return name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True)
+class _Call:
+    metric: Metric
+    arguments: dict[str, object]
+
+
+def _value(call: object) -> tuple[object, str | None]:
+    """The measure's value, or NaN with the reason why it has none."""
+    if not isinstance(call, _Call):
+        return math.nan, str(call)
+    try:
+        value = call.metric.function(**call.arguments)
+    except DeepCollapseError as error:
+        return math.nan, str(error)
+    return (value if isinstance(value, Tensor | float | int) else math.nan), None
+
+
+def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, str | None]:
+    """Split, weighting, centre, reduction and baseline of a record of this measure."""
+    parameters = inspect.signature(metric.function).parameters
+    weighting = centre = None
+    if _is_mode(parameters, "weighting"):
+        weighting, centre = evidence.weighting, evidence.centre
+    elif target == "_means" or "means" in parameters or ("centre" in parameters):
+        centre = evidence.centre
+    elif target == "_features":
+        weighting, centre = "sample", None if metric.name in UNCENTRED else "sample"
+    elif {"nearest", "labels"} & set(parameters):
+        weighting = "sample"
+    return {
+        "split": evidence.split,
+        "weighting": weighting,
+        "centre": centre,
+        "reduction": None if target == "_classifier" else evidence.reduction,
+        "baseline": evidence.baseline,
+    }
+
+
+def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]:
+    """What a reader wants beside the measures: sizes, norms, angles and spectra."""
+    moments = evidence.moments
+    count = moments.count[moments.present]
+    numbers = {
+        "present_classes": (moments.num_present, "classes"),
+        "smallest_class": (int(count.min()) if len(count) else 0, "samples"),
+        "largest_class": (int(count.max()) if len(count) else 0, "samples"),
+        "dimension": (moments.dim, "features"),
+    }
+    arrays = {}
+    if moments.num_present > 1:
+        numbers["global_mean_norm"] = (float(moments.global_mean(evidence.centre).norm()), "feature")
+        arrays[f"{evidence.layer}/cosines_means"] = cosines(evidence.means)
+        if moments.scatter is not None:
+            arrays[f"{evidence.layer}/singular_values_features"] = evidence.spectrum
+    if evidence.classifier is not None:
+        arrays[f"{HEAD}/cosines_classifier"] = cosines(evidence.classifier)
+        arrays[f"{HEAD}/singular_values_classifier"] = singular_values(evidence.classifier)
+    how = {"split": evidence.split, "baseline": evidence.baseline}
+    records = [
+        Record(layer=evidence.layer, measure=name, value=value, unit=unit, reduction=evidence.reduction, **how)
+        for name, (value, unit) in numbers.items()
+    ]
+    records += [
+        Record(layer=key.rpartition("/")[0], measure=key.rpartition("/")[2], array=key, centre=evidence.centre, **how)
+        for key in arrays
+    ]
+    return records, arrays
+
+
+def scatter_needed(metrics: dict[str, Metric]) -> bool:
+    """Whether any of these measures needs d x d scatter."""
+    needs = {need for metric in metrics.values() for need in metric.needs}
+    return bool(needs & {"pooled scatter", "matrix"})
