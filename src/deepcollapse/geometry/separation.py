@@ -12,7 +12,7 @@ from statistics import fmean
 from deepcollapse.errors import NonFiniteError, OptionError, ShapeError
 
 
-def _checked_layers(values: Sequence[float], name: str) -> list[float]:
+def _checked_layers(values: Sequence[float | int], name: str) -> list[float]:
     """The numbers as floats, or an error where there are none, or one is NaN or infinite."""
     numbers = [float(value) for value in values]
     if not numbers:
@@ -23,7 +23,7 @@ def _checked_layers(values: Sequence[float], name: str) -> list[float]:
     return numbers
 
 
-def effective_depth(errors: Sequence[float], eps: float) -> int:
+def effective_depth(errors: Sequence[float | int], eps: float) -> int:
     r"""The first layer whose nearest-class-mean error is at most `eps`, from 1; L+1 where none of the L layers is.
 
     `errors` are shares in [0, 1] against the labels, with class means of the training set. Small where the network has
@@ -37,7 +37,7 @@ def effective_depth(errors: Sequence[float], eps: float) -> int:
     return next((layer for layer, error in enumerate(errors, start=1) if error <= eps), len(errors) + 1)
 
 
-def tunnel_start(accuracies: Sequence[float], share: float = 0.98) -> int:
+def tunnel_start(accuracies: Sequence[float | int], share: float = 0.98) -> int:
     r"""The first layer, from 1, whose linear probe has `share` of the last layer's accuracy: the tunnel's start.
 
     At most L, the number of layers, since the last layer reaches itself. Raises OptionError for a share outside (0, 1],
@@ -66,7 +66,7 @@ class EquiSeparation:
     r_squared: float
 
 
-def equi_separation(fuzziness: Sequence[float]) -> EquiSeparation:
+def equi_separation(fuzziness: Sequence[float | int]) -> EquiSeparation:
     r"""Fit log D_l = log D_0 + l log rho by least squares to the separation fuzziness D_l of layers l = 0 .. L.
 
     Begin with the raw input at l = 0. Every field is NaN below two layers, and where a D_l is 0, negative, infinite or
