@@ -4,13 +4,18 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping
-from html import escape
+from html import escape as quoted
 from typing import Any
 
 from deepcollapse.report.figures.style import Figure, Key, Section
 from deepcollapse.report.sentences import Sentence
 from deepcollapse.report.summary import SummaryRow
 from deepcollapse.report.words import number, percent
+
+
+def escape(text: str) -> str:
+    """Text as HTML, with a number and its sign kept on one line."""
+    return quoted(text).replace(" %", "&nbsp;%").replace(" ×", "&nbsp;×")
 
 
 def json_block(value: Any) -> str:
@@ -77,12 +82,12 @@ def summary(rows: list[SummaryRow]) -> str:
         return ""
     first = rows[0]
     onset = "TPT onset" if first.from_onset else "start"
-    start = [] if first.start_epoch is None else [f"{onset} (epoch {first.start_epoch})"]
-    end = "value" if first.start_epoch is None else f"end (epoch {first.end_epoch})"
+    start = [] if first.start_epoch is None else [f"{onset}<br>epoch {first.start_epoch}"]
+    end = "value" if first.start_epoch is None else f"end<br>epoch {first.end_epoch}"
     fell = ["fell"] if start else []
-    head = "".join(f'<th class="number">{text}</th>' for text in (*start, end, *fell, "at collapse"))
+    head = "".join(f'<th class="number">{text}</th>' for text in (*start, end, *fell, "at<br>collapse"))
     body = "".join(_summary_row(row, bool(start)) for row in rows)
-    return f'<div class="scroll"><table><tr><th>measure</th><th>where</th>{head}</tr>{body}</table></div>'
+    return f'<div class="scroll"><table><tr><th>measure</th>{head}</tr>{body}</table></div>'
 
 
 def _summary_row(row: SummaryRow, timed: bool) -> str:
@@ -93,7 +98,7 @@ def _summary_row(row: SummaryRow, timed: bool) -> str:
     fell = [times(row.ratio) if row.measure != "accuracy" else ""] if timed else []
     collapsed = "" if row.collapsed is None else show(row.collapsed)
     cells = "".join(f'<td class="number">{escape(text)}</td>' for text in (*start, show(row.end), *fell, collapsed))
-    return f"<tr><td>{escape(name)}</td><td>{escape(place)}</td>{cells}</tr>"
+    return f"<tr><td>{escape(name)}<small>{escape(place)}</small></td>{cells}</tr>"
 
 
 def times(ratio: float) -> str:

@@ -17,7 +17,7 @@ class Words:
     symbol: str
     plain: str
     meaning: str
-    collapsed: float | str | None = None
+    collapsed: int | str | None = None
 
     def target(self, num_classes: int | None) -> float | None:
         """The value at full collapse for this many classes, or None where it has none or the classes are not known."""

@@ -128,7 +128,7 @@ def power(step: int, exponent: int) -> str:
     return ten if step == 1 else f"{step}·{ten}"
 
 
-def place(epoch: int) -> float:
+def place(epoch: int) -> int | float:
     """Where an epoch stands on an axis that may be logarithmic, which has no 0."""
     return epoch or 0.5
 
