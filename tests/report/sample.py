@@ -53,6 +53,7 @@ def arrays(epoch, rng, collapse):
     found = {("cosines_means", "head.input"): cosines, ("cosines_classifier", "head"): cosines * 0.9 + 0.1 * np.eye(4)}
     for layer in LAYERS:
         found["singular_values_features", layer] = 10.0 * np.r_[1.0, 0.9, 0.8, spread * 0.7 ** np.arange(9)]
+    found["singular_values_classifier", "head"] = 2.0 + spread * np.arange(4)[::-1]
     for k, vertices in VERTICES.items():
         labels = np.repeat(np.arange(k), 15)
         points = vertices[labels] + spread * rng.normal(size=(15 * k, k - 1))

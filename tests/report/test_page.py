@@ -172,3 +172,11 @@ def test_the_corners_are_those_that_geometry_turns_features_onto():
     for k, vertices in simplex.VERTICES.items():
         np.testing.assert_allclose(vertices, simplex_etf(k, k - 1).numpy(), atol=1e-15)
         np.testing.assert_allclose(vertices, VERTICES[k], atol=1e-15)
+
+
+def test_the_classifier_has_its_line_among_the_singular_values(run):
+    section = spectra.section(views(run)[0])
+    assert section is not None
+    assert [key.label for key in section.legend] == ["blocks.0", "blocks.1", "head.input", "classifier", "C − 1 = 3"]
+    colors = [trace["line"]["color"] for trace in section.figures[0].frames[-1].data]
+    assert len(set(colors)) == len(colors) == 4

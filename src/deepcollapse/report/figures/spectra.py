@@ -35,9 +35,7 @@ def section(view: View) -> Section | None:
     kept = {layer: references for layer, references in kept.items() if references}
     if not kept:
         return None
-    colors = {layer: depth_color(i, len(kept) - ("head" in kept)) for i, layer in enumerate(kept)} | {
-        "head": PALETTE[1]
-    }
+    colors = {layer: depth_color(i, len(view.layers)) for i, layer in enumerate(view.layers)} | {"head": PALETTE[1]}
     epochs = few(sorted({epoch for references in kept.values() for epoch in references}), MOST_EPOCHS, [view.onset])
     frames = []
     for epoch in epochs:

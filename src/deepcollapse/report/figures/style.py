@@ -165,8 +165,15 @@ def onset_line(epoch: int | None, color: str = INK, label: str = "TPT onset") ->
 
 
 def depth_color(index: int, count: int) -> str:
-    """The colour of one layer among `count`, from the input to the head."""
-    return _DEPTH[round(index * (len(_DEPTH) - 1) / max(1, count - 1))]
+    """The colour of one layer among `count`, from the input to the head.
+
+    >>> depth_color(0, 3), depth_color(2, 3)
+    ('#440154', '#90c33c')
+    """
+    place = index / max(1, count - 1) * (len(_DEPTH) - 1)
+    stop = min(int(place), len(_DEPTH) - 2)
+    near, far = (bytes.fromhex(color[1:]) for color in _DEPTH[stop : stop + 2])
+    return "#" + bytes(round(a + (b - a) * (place - stop)) for a, b in zip(near, far, strict=True)).hex()
 
 
 def plain(values: Any) -> Any:
