@@ -1,10 +1,10 @@
 """MNIST, Fashion-MNIST and KMNIST: the IDX format, gzip or plain (http://yann.lecun.com/exdb/mnist/)."""
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 import torch
@@ -57,8 +57,7 @@ def read_idx(file: Path, shape: tuple[int, ...] | None) -> np.ndarray:
     """
     packed = file.suffix == ".gz"
     try:
-        with gzip.open(file) if packed else file.open("rb") as opened:
-            stream = cast(BinaryIO, opened)
+        with gzip.open(file) if packed else file.open("rb") as stream:
             sizes = _sizes(stream, file)
             if shape is not None and sizes[1:] != shape:
                 raise DataFileError(f"{file} holds entries of shape {sizes[1:]}; expected {shape}.")
@@ -78,7 +77,7 @@ def read_idx(file: Path, shape: tuple[int, ...] | None) -> np.ndarray:
     return np.frombuffer(data, dtype=np.uint8).reshape(sizes)
 
 
-def _sizes(stream: BinaryIO, file: Path) -> tuple[int, ...]:
+def _sizes(stream: io.BufferedIOBase, file: Path) -> tuple[int, ...]:
     """The sizes that the header names: two zero bytes, type 8 (unsigned byte), number of axes, the axes."""
     start = stream.read(4)
     axes = start[3] if len(start) == 4 else 0
@@ -91,7 +90,7 @@ def _sizes(stream: BinaryIO, file: Path) -> tuple[int, ...]:
     return tuple(int.from_bytes(rest[at : at + 4], "big") for at in range(0, 4 * axes, 4))
 
 
-def _read(stream: BinaryIO, limit: int) -> bytearray:
+def _read(stream: io.BufferedIOBase, limit: int) -> bytearray:
     """At most `limit` bytes, piece by piece, so that memory is taken only for what is there."""
     data = bytearray()
     while len(data) < limit and (chunk := stream.read(min(_CHUNK, limit - len(data)))):

@@ -29,15 +29,15 @@ def load_mnist1d(split: str) -> Dataset:
 
 @cache
 def _generate() -> dict[str, np.ndarray]:
-    try:
-        from mnist1d import get_dataset_args
-        from mnist1d.data import make_dataset
-    except (ImportError, RuntimeError, OSError) as error:
-        raise MissingExtraError("MNIST-1D needs the mnist1d package: pip install 'deepcollapse[mnist1d]'.") from error
     # The package seeds the generators that the whole process shares; what others drew from them must not change.
     shared, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
+        from mnist1d import get_dataset_args
+        from mnist1d.data import make_dataset
+
         return make_dataset(get_dataset_args())
+    except (ImportError, RuntimeError, OSError) as error:
+        raise MissingExtraError("MNIST-1D needs the mnist1d package: pip install 'deepcollapse[mnist1d]'.") from error
     finally:
         random.setstate(shared)
         np.random.set_state(of_numpy)  # noqa: NPY002

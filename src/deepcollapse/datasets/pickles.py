@@ -72,7 +72,7 @@ def _encode(text: str, encoding: str | bytes = "latin1") -> bytes:
     return codecs.latin_1_encode(text)[0]
 
 
-def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str | bytes) -> np.ndarray:
+def _frombuffer(buffer: bytes | bytearray, dtype: np.dtype, shape: tuple[int, ...], order: str | bytes) -> np.ndarray:
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order in ("F", b"F") else "C")
 
 

@@ -1,6 +1,7 @@
 """SVHN, cropped digits: MATLAB files (http://ufldl.stanford.edu/housenumbers/); the digit 0 has label 10 in them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def load_svhn(facts: DatasetFacts, split: str, root: Path) -> Dataset | None:
     return to_dataset(facts, split, images, np.where(labels == 10, 0, labels), [file])
 
 
-def _read(file: Path) -> dict[str, np.ndarray]:
+def _read(file: Path) -> dict[str, Any]:
     from scipy.io import loadmat, whosmat
 
     try:
@@ -51,4 +52,7 @@ def _hold_to_layout(file: Path, shapes: dict[str, tuple[tuple[int, ...], str]]) 
     labels, _ = shapes.get("y", ((), "nothing"))
     if len(pixels) != 4 or pixels[:3] != (32, 32, 3) or pixel_type != "uint8" or labels != (pixels[3], 1):
         held = ", ".join(f"{name} {shape} {kind}" for name, (shape, kind) in shapes.items()) or "nothing"
-        raise DataFileError(f"{file} should hold X (32, 32, 3, n) uint8 and y (n, 1); it holds {held}. Fetch it again.")
+        raise DataFileError(
+            f"{file} ({file.stat().st_size} bytes) should hold X (32, 32, 3, n) uint8 and y (n, 1); it holds {held}. "
+            "It is truncated or of another kind: fetch it again."
+        )

@@ -53,7 +53,7 @@ class UserData:
 
     def batches(
         self, batch_size: int, *, generator: torch.Generator | None = None, drop_last: bool = False
-    ) -> Iterable[tuple[Any, Any]]:
+    ) -> Iterable[Any]:
         """Batches of (images, labels) that can be iterated any number of times.
 
         A torch data set is batched as asked, in a new random order on each pass where a generator is given. An iterable
