@@ -69,5 +69,9 @@ class WeightsError(DeepCollapseError, ValueError):
     """Weights do not fit the network, or are not safe to read."""
 
 
+class DivergedError(DeepCollapseError, ArithmeticError):
+    """Training gave a loss that is no number."""
+
+
 class RunError(DeepCollapseError, OSError):
     """A run folder cannot be made, read, resumed or written."""

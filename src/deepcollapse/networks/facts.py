@@ -55,7 +55,7 @@ _ALL = (
         "mlp",
         "fully connected: `depth` hidden layers of `width` units; depth 0 is a linear classifier",
         "no single source; He et al. 2015, arXiv:1502.01852, for the initial weights",
-        width=512,
+        width=256,
         depth=4,
         batch_norm=True,
         activation="relu",

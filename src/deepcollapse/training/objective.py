@@ -1,0 +1,38 @@
+"""Losses and optimisers that a recipe names."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepcollapse.training.recipe import Recipe
+
+
+def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean squared error to one-hot labels, over samples and classes.
+
+    >>> mean_squared_error(torch.tensor([[1.0, 0.0]]), torch.tensor([1])).item()
+    1.0
+    """
+    return functional.mse_loss(logits, functional.one_hot(labels, logits.shape[1]).to(logits.dtype))
+
+
+def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a recipe: (logits, labels) -> mean over the batch."""
+    return {"cross-entropy": functional.cross_entropy, "mse": mean_squared_error}[recipe.loss]
+
+
+def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a recipe, with weight decay on all parameters as the papers have it."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.rate, momentum=recipe.momentum, weight_decay=recipe.decay)
+    kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=recipe.rate, weight_decay=recipe.decay)
+
+
+def decay_penalty(recipe: Recipe, network: nn.Module) -> float:
+    """(decay / 2) times the sum of squared parameters: what weight decay adds to the loss under plain descent."""
+    with torch.no_grad():
+        return recipe.decay / 2 * sum(float(p.double().square().sum()) for p in network.parameters() if p.requires_grad)
