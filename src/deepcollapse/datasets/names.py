@@ -39,5 +39,6 @@ def _imagenet() -> dict[str, str]:
     return dict(line.split("\t") for line in lines)
 
 
-# WordNet identifier, which is the name of the class's folder, to an English name; sorted, so also in order of label.
+# WordNet identifier, which is the name of the class's folder, to an English name as torchvision spells it; sorted by
+# identifier, which is the order of the labels.
 IMAGENET = _imagenet()

@@ -32,7 +32,7 @@ def as_dataset(
         raise ShapeError(f"labels of {name} have shape {tuple(numbers.shape)}; expected (samples,), at least one.")
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise LabelError(f"labels of {name} are {numbers.dtype}; expected whole numbers that count classes from 0.")
-    numbers = numbers.to(torch.int64)
+    numbers = numbers.to("cpu", torch.int64)  # images may stay on another device; the order of the data is ours
     names = [str(i) for i in range(max(0, int(numbers.max())) + 1)] if class_names is None else list(class_names)
     if len(set(names)) < len(names):
         twice = sorted({each for each in names if names.count(each) > 1})

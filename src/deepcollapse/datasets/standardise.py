@@ -78,7 +78,7 @@ def _moments(train: Dataset) -> tuple[Float64[Tensor, "..."], Float64[Tensor, ".
     """Mean and population variance of each pixel, merged batch by batch about the running mean."""
     count, mean, total = 0, torch.zeros(train.image_shape).double(), torch.zeros(train.image_shape).double()
     for images, _ in train.batches(_CHUNK):
-        pixels = images.double()
+        pixels = images.cpu().double()
         new, shift = len(pixels), pixels.mean(0) - mean
         total += (pixels - pixels.mean(0)).square().sum(0) + shift.square() * (count * new / (count + new))
         mean += shift * (new / (count + new))
