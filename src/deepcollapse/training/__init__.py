@@ -3,11 +3,12 @@
 import importlib
 
 from deepcollapse.training.recipe import Recipe
+from deepcollapse.training.watch import EpochReport, Watcher
 
 # torch is imported with the first of these that is used: the command line reads recipes without it.
-_HOMES = {"train": "loop", "EpochReport": "loop", "prepare": "data"}
+_HOMES = {"train": "loop", "prepare": "data"}
 
-__all__ = ["Recipe", "train", "EpochReport", "prepare"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["Recipe", "train", "prepare", "EpochReport", "Watcher"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

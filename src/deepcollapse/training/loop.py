@@ -1,8 +1,7 @@
 """Training, from first to last line: epochs, evaluation of each, measurements, checkpoints."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,26 +12,12 @@ from deepcollapse.networks import load_network
 from deepcollapse.records import Record, Run
 from deepcollapse.training.checkpoint import Checkpoint, latest, save_weights
 from deepcollapse.training.data import Split, Splits, prepare
+from deepcollapse.training.estimate import seconds_of_training
 from deepcollapse.training.evaluate import evaluate
 from deepcollapse.training.objective import decay_penalty, loss_function, optimiser
 from deepcollapse.training.place import Place, serving_threads, threads_before
 from deepcollapse.training.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch came to, for whoever watches."""
-
-    epoch: int
-    epochs: int
-    accuracy: float
-    test_accuracy: float | None
-    loss: float
-    tpt_onset: int | None
-    measurement: Measurement | None
-
-
-Watch = Callable[[EpochReport], None]
+from deepcollapse.training.watch import EpochReport, Watcher
 
 
 def train(
@@ -44,7 +29,7 @@ def train(
     resume: bool = False,
     data_root: str | os.PathLike[str] | None = None,
     download: bool = False,
-    watch: Watch = lambda report: None,
+    watcher: Watcher | None = None,
 ) -> Run:
     """Train the network of a recipe, measure its layers as it goes, and leave a run folder at `out`.
 
@@ -74,7 +59,7 @@ def train(
         resume=resume,
     )
     with place:
-        Training(recipe, splits, network, run, place, watch).finish()
+        Training(recipe, splits, network, run, place, watcher or Watcher()).finish()
     return run
 
 
@@ -98,9 +83,9 @@ class Training:
     """One run under way."""
 
     def __init__(
-        self, recipe: Recipe, splits: Splits, network: nn.Module, run: Run, place: Place, watch: Watch
+        self, recipe: Recipe, splits: Splits, network: nn.Module, run: Run, place: Place, watcher: Watcher
     ) -> None:
-        self.recipe, self.splits, self.run, self.place, self.watch = recipe, splits, run, place, watch
+        self.recipe, self.splits, self.run, self.place, self.watcher = recipe, splits, run, place, watcher
         self.network = place.settle(network)
         self.trained = torch.compile(self.network) if recipe.compile else self.network
         self.loss, self.optimiser = loss_function(recipe), optimiser(recipe, self.network)
@@ -112,6 +97,9 @@ class Training:
     def finish(self) -> None:
         """Go from the latest checkpoint, or from the start, to the last epoch."""
         done = self._restore()
+        left = self.recipe.epochs - (done or 0)
+        estimate = seconds_of_training(self.recipe, self.splits, self.network, self.place, left)
+        self.watcher.start(estimate, self.run, done or 0)
         for epoch in range(0 if done is None else done + 1, self.recipe.epochs + 1):
             if epoch > 0:
                 self._train_epoch(epoch)
@@ -163,7 +151,9 @@ class Training:
         if measurement:
             self._checkpoint(epoch)
         test_accuracy = test_scores[0] if test_scores else None
-        self.watch(EpochReport(epoch, self.recipe.epochs, accuracy, test_accuracy, loss, self.tpt_onset, measurement))
+        self.watcher.epoch(
+            EpochReport(epoch, self.recipe.epochs, accuracy, test_accuracy, loss, self.tpt_onset, measurement)
+        )
 
     def _measure(self, epoch: int, train: Measurement | None = None) -> Measurement:
         """Measure the training data, or the test data against `train`'s class means."""

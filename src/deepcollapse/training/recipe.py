@@ -4,7 +4,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from deepcollapse.errors import OptionError
 
@@ -131,7 +131,23 @@ class Recipe:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise OptionError(f"a recipe has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}.")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        for field in fields(cls):
+            if field.name in given:
+                _check_kind(field.name, given[field.name], field.default, field.type)
+        return cls(**given)
+
+
+def _check_kind(name: str, value: object, default: object, annotation: object) -> None:
+    """Refuse a value of another kind than the setting has: files are written by hand."""
+    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    kinds = {float: (float, int), type(None): (int,)}.get(type(default), (type(default),))
+    fits = value in choices if choices else isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds)
+    if not fits:
+        wanted = f"one of {', '.join(map(repr, choices))}" if choices else f"of the kind of {default!r}"
+        raise OptionError(
+            f"the recipe's {name} is {value!r}; it must be {'a whole number' if default is None else wanted}."
+        )
 
 
 def _plain(value: object) -> object:

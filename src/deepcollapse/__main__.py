@@ -1,0 +1,5 @@
+"""`python -m deepcollapse` is the command `deepcollapse`."""
+
+from deepcollapse.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,76 @@
+"""`deepcollapse list`: the measures, networks and data sets that there are, with their facts."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from deepcollapse.cli.terminal import say_json, show_table
+
+
+@dataclass(frozen=True)
+class List:
+    """Show the measures, networks or data sets that there are, with their facts."""
+
+    what: Annotated[Literal["measures", "networks", "datasets"], tyro.conf.Positional] = "measures"
+    """What to list."""
+    json: bool = False
+    """Print every fact as JSON."""
+
+    def run(self) -> int:
+        """Print the list."""
+        {"measures": _measures, "networks": _networks, "datasets": _datasets}[self.what](self.json)
+        return 0
+
+
+def _measures(as_json: bool) -> None:
+    from deepcollapse.geometry import METRICS
+
+    if as_json:
+        facts = ("symbol", "definition", "unit", "range", "collapsed", "invariant_to", "cost", "needs", "source")
+        say_json([{"name": name} | {fact: getattr(m, fact) for fact in facts} for name, m in METRICS.items()])
+        return
+    rows = [
+        (name, m.symbol, "" if m.collapsed is None else f"{m.collapsed:g}", m.definition) for name, m in METRICS.items()
+    ]
+    show_table(("measure", "symbol", "at collapse", "definition"), rows)
+
+
+def _networks(as_json: bool) -> None:
+    from deepcollapse.networks import NETWORKS
+
+    if as_json:
+        say_json([_network(facts) for facts in NETWORKS.values()])
+        return
+    rows = []
+    for facts in NETWORKS.values():
+        parameters = ", ".join(f"{name}={value}" for name, value in facts.parameters.items())
+        rows.append((facts.name, facts.description, parameters))
+    show_table(("network", "what it is", "parameters"), rows)
+    print("Others are named package.module:factory, timm:NAME, torchvision:NAME or hf:NAME.")
+
+
+def _network(facts) -> dict[str, object]:
+    return {
+        "name": facts.name,
+        "family": facts.family,
+        "description": facts.description,
+        "parameters": dict(facts.parameters),
+        "source": facts.source,
+    }
+
+
+def _datasets(as_json: bool) -> None:
+    from deepcollapse.datasets import DATASETS
+
+    if as_json:
+        facts = ("name", "title", "num_classes", "shape", "sizes", "source", "licence", "files", "extra", "class_names")
+        say_json([{fact: getattr(d, fact) for fact in facts} for d in DATASETS.values()])
+        return
+    rows = []
+    for facts in DATASETS.values():
+        shape = "x".join(map(str, facts.shape)) if facts.shape else "any"
+        sizes = ", ".join(f"{split} {size}" for split, size in facts.sizes.items())
+        rows.append((facts.name, facts.title, str(facts.num_classes), shape, sizes))
+    show_table(("data set", "title", "classes", "shape", "samples"), rows, right=(2,))
+    print("Others are named folder:PATH, hf:NAME or package.module:loader. Where files go: train --help, --data-root.")

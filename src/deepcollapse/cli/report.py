@@ -1,0 +1,45 @@
+"""`deepcollapse report`: the page of one or several runs, made from their records alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from deepcollapse.cli.terminal import say_json
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the page of one or several runs, from their records alone."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Run folders, folders of runs, or patterns."""
+    out: Path | None = None
+    """The page; by default report.html in the run's folder, or here for several runs."""
+    svg: Path | None = None
+    """Also draw the curves as a picture for a paper, into this SVG file."""
+    json: bool = False
+    """Print the plain-words reading and the page's place as JSON."""
+
+    def run(self) -> int:
+        """Write the page, and say what it says first."""
+        from deepcollapse.records import read_records
+        from deepcollapse.report import reading, svg, write_page
+
+        runs = list(self.runs)
+        records = read_records(runs)
+        folders = records["folder"].unique().tolist()
+        page = self.out or (Path(folders[0]) if len(folders) == 1 else Path()) / "report.html"
+        page = write_page(runs, page)
+        picture = svg(runs, self.svg) if self.svg else None
+        sentences = reading(records)
+        if self.json:
+            told = [{"run": s.run, "measure": s.measure, "text": s.text, "verdict": s.verdict} for s in sentences]
+            say_json({"page": str(page), "svg": str(picture) if picture else None, "reading": told})
+            return 0
+        for sentence in sentences:
+            if sentence.measure is None:
+                print(sentence.text)
+        print(f"\nPage: {page}" + (f"\nPicture: {picture}" if picture else ""))
+        return 0
