@@ -1,5 +1,6 @@
 """What is measured: pure functions of class moments, of the classifier, and of a layer's features. No networks."""
 
+from deepcollapse.geometry.class_distance import cdnv, cdnv_fourth_power, cdnv_max, cdnv_per_pair
 from deepcollapse.geometry.decision import (
     linear_decisions,
     nearest_class_mean_accuracy,
@@ -8,12 +9,10 @@ from deepcollapse.geometry.decision import (
 )
 from deepcollapse.geometry.duality import (
     centre_logit_norm,
-    generalised_self_duality,
     gram_self_duality,
     self_duality,
     self_duality_cosine_mean,
     self_duality_cosine_min,
-    self_duality_cosine_std,
     self_duality_cosines,
     uniform_duality,
     uniform_duality_dot,
@@ -23,6 +22,13 @@ from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
 from deepcollapse.geometry.metric import METRICS, Metric
 from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.moments import ClassMoments, SpanScatter
+from deepcollapse.geometry.quotients import (
+    frobenius_quotient,
+    log_trace_ratio,
+    rounding_floor,
+    spectral_quotient,
+    trace_ratio,
+)
 from deepcollapse.geometry.rank import (
     alpha_req,
     alpha_req_window,
@@ -64,19 +70,10 @@ from deepcollapse.geometry.uniformity import (
     within_class_uniformity_energy,
 )
 from deepcollapse.geometry.variability import (
-    cdnv,
-    cdnv_fourth_power,
-    cdnv_max,
-    cdnv_per_pair,
     class_variability,
-    frobenius_quotient,
     generalised_eigenvalues,
     largest_generalised_eigenvalue,
-    log_trace_ratio,
-    rounding_floor,
     separation_fuzziness,
-    spectral_quotient,
-    trace_ratio,
     within_class_variability,
 )
 
@@ -100,15 +97,17 @@ __all__ = [
     "class_variability",
     "generalised_eigenvalues",
     "largest_generalised_eigenvalue",
+    # quotients
     "trace_ratio",
     "log_trace_ratio",
     "frobenius_quotient",
     "spectral_quotient",
+    "rounding_floor",
+    # class_distance
     "cdnv_per_pair",
     "cdnv",
     "cdnv_fourth_power",
     "cdnv_max",
-    "rounding_floor",
     # simplex
     "simplex_etf",
     "cosines",
@@ -125,11 +124,9 @@ __all__ = [
     "self_duality_cosines",
     "self_duality_cosine_mean",
     "self_duality_cosine_min",
-    "self_duality_cosine_std",
     "uniform_duality",
     "uniform_duality_dot",
     "uniform_duality_variation",
-    "generalised_self_duality",
     "centre_logit_norm",
     # decision
     "linear_decisions",

@@ -34,7 +34,7 @@ def _pair(classifier: Tensor, means: Tensor) -> tuple[Float64[Tensor, "c d"], Fl
     return rows, means
 
 
-@_measure(symbol="NC3", source="Papyan, Han & Donoho 2020, Fig. 5", range=(0.0, 4.0), collapsed=0.0)
+@_measure(symbol="NC3", source="papyan2020", range=(0.0, 4.0), collapsed=0.0)
 def self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""| W / |W|_F - Z / |Z|_F |_F^2 for classifier W (C, d) and centred class means Z (C, d).
 
@@ -49,7 +49,7 @@ def self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) 
     return (rows / rows.norm() - means / means.norm()).square().sum()
 
 
-@_measure(symbol="NC3 Gram", source="Zhu et al. 2021", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
+@_measure(symbol="NC3 Gram", source="zhu2021", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
 def gram_self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""| W Z^T / |W Z^T|_F - T |_F with T = (I - 1 1^T / C) / sqrt(C-1): NC2 and NC3 in one number.
 
@@ -83,11 +83,12 @@ def _defined(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> F
     return values[values.isfinite()]
 
 
-@_measure(symbol="NC3 cosine, mean", source="Zhu et al. 2021", range=(-1.0, 1.0), collapsed=1.0)
+@_measure(symbol="NC3 cosine", source="zhu2021", range=(-1.0, 1.0), collapsed=1.0)
 def self_duality_cosine_mean(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Avg_c cos(w_c, mu_c - mu_G), over classes that have both directions; see `self_duality_cosines`.
 
     Dimensionless, in [-1, 1]; 1 at collapse; NaN where no class has both. Errors as `self_duality_cosines`.
+    Source: Zhu et al. 2021; 1 minus this is GNC3 of Jiang et al. 2023, where classes may outnumber dimensions.
 
     >>> self_duality_cosine_mean(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])).item()
     0.0
@@ -95,11 +96,12 @@ def self_duality_cosine_mean(classifier: Float[Tensor, "c d"], means: Float[Tens
     return _defined(classifier, means).mean()
 
 
-@_measure(symbol="NC3 cosine, min", source="Zhu et al. 2021", range=(-1.0, 1.0), collapsed=1.0)
+@_measure(symbol="min NC3 cosine", source="zhu2021", range=(-1.0, 1.0), collapsed=1.0)
 def self_duality_cosine_min(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""min_c cos(w_c, mu_c - mu_G): the class whose row of the classifier is farthest from its mean.
 
     Dimensionless, in [-1, 1]; 1 at collapse; NaN where no class has both directions. Errors as `self_duality_cosines`.
+    Source: Zhu et al. 2021.
 
     >>> self_duality_cosine_min(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])).item()
     -1.0
@@ -108,21 +110,7 @@ def self_duality_cosine_min(classifier: Float[Tensor, "c d"], means: Float[Tenso
     return values.min() if len(values) else values.mean()
 
 
-@_measure(symbol="NC3 cosine, std", source="Zhu et al. 2021", range=(0.0, 1.0), collapsed=0.0)
-def self_duality_cosine_std(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
-    r"""Std_c cos(w_c, mu_c - mu_G), divided by the number of classes that have both directions.
-
-    Dimensionless, in [0, 1]; 0 at collapse; NaN where no class has both. The same number as `uniform_duality`, which is
-    its name in the literature on many classes. Errors as `self_duality_cosines`.
-
-    >>> self_duality_cosine_std(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])).item()
-    1.0
-    """
-    values = _defined(classifier, means)
-    return (values - values.mean()).square().mean().sqrt()
-
-
-@_measure(symbol="UNC3", source="Wu & Papyan 2024", range=(0.0, 1.0), collapsed=0.0)
+@_measure(symbol="UNC3", source="wu2024", range=(0.0, 1.0), collapsed=0.0)
 def uniform_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""UNC3: Std_c cos(w_c, mu_c - mu_G): whether all classes are equally far from self-duality.
 
@@ -132,16 +120,17 @@ def uniform_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"
     >>> uniform_duality(torch.eye(2), torch.tensor([[1.0, 1.0], [1.0, 1.0]])).item()
     0.0
     """
-    return self_duality_cosine_std(classifier, means)
+    values = _defined(classifier, means)
+    return (values - values.mean()).square().mean().sqrt()
 
 
 @_measure(
     symbol="UNC3 dot",
-    source="Wu & Papyan 2024",
+    source="wu2024",
     range=(0.0, INFINITY),
     collapsed=0.0,
     invariant_to=("rotation", "translation"),
-    unit="unit of features times classifier",
+    unit="logit",
 )
 def uniform_duality_dot(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c <w_c, mu_c - mu_G>, divided by C: `uniform_duality` with inner products for cosines.
@@ -157,7 +146,7 @@ def uniform_duality_dot(classifier: Float[Tensor, "c d"], means: Float[Tensor, "
     return (rows * means).sum(dim=1).std(correction=0)
 
 
-@_measure(symbol="UNC3 variation", source="Wu & Papyan 2024", range=(0.0, INFINITY), collapsed=0.0)
+@_measure(symbol="UNC3 variation", source="wu2024", range=(0.0, INFINITY), collapsed=0.0)
 def uniform_duality_variation(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c / |Avg_c| of cos(w_c, mu_c - mu_G): the coefficient of variation of `uniform_duality`.
 
@@ -173,31 +162,15 @@ def uniform_duality_variation(classifier: Float[Tensor, "c d"], means: Float[Ten
     return torch.where(mean.abs() > 1e-14, (values - mean).square().mean().sqrt() / mean.abs(), torch.nan)
 
 
-@_measure(symbol="GNC3", source="Jiang et al. 2023", range=(0.0, 2.0), collapsed=0.0)
-def generalised_self_duality(classifier: Float[Tensor, "c d"], means: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
-    r"""GNC3: Avg_c (1 - cos(w_c, mu_c - mu_G)), self-duality where classes may outnumber dimensions.
-
-    Dimensionless, in [0, 2]; 0 at collapse; NaN where no class has both directions. Computed as half the squared
-    distance of the unit vectors, which keeps its digits near 0. Errors as `self_duality_cosines`.
-    Source: Jiang et al. 2023.
-
-    >>> generalised_self_duality(torch.eye(2), torch.tensor([[3.0, 0.0], [0.0, -1.0]])).item()
-    1.0
-    """
-    rows, means = _pair(classifier, means)
-    values = (unit_rows(rows) - unit_rows(means)).square().sum(dim=1) / 2
-    return values[values.isfinite()].mean()
-
-
 @metric(
     symbol="NC3 bias",
-    source="Zhu et al. 2021",
+    source="zhu2021",
     range=(0.0, INFINITY),
     collapsed=None,
-    invariant_to=("rotation",),
+    invariant_to=("rotation", "translation"),
     cost="O(C d)",
     needs=("classifier", "bias", "moments"),
-    unit="unit of the logits",
+    unit="logit",
 )
 def centre_logit_norm(
     classifier: Float[Tensor, "c d"], bias: Float[Tensor, " c"] | None, centre: Float[Tensor, " d"]
@@ -205,9 +178,9 @@ def centre_logit_norm(
     r"""| W mu_G + b |_2, the norm of the logits (C,) at the global mean mu_G (d,); a bias of None is 0.
 
     At least 0; 0 where the classifier has no preference at the centre, as at the collapsed optimum of the squared and,
-    with regularised bias, of the cross-entropy loss. Unchanged by rotation of classifier and centre; a translation of
-    the features changes it unless the bias makes up for it. Raises ShapeError, NonFiniteError, TooFewClassesError.
-    Source: Zhu et al. 2021.
+    with regularised bias, of the cross-entropy loss. In the unit of the logits; unchanged by rotation of classifier and
+    centre, and by a translation of the features that the bias makes up for. Raises ShapeError, NonFiniteError,
+    TooFewClassesError. Source: Zhu et al. 2021.
 
     >>> centre_logit_norm(torch.eye(2), torch.tensor([0.0, 1.0]), torch.tensor([3.0, 3.0])).item()
     5.0

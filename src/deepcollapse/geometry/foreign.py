@@ -17,7 +17,7 @@ from deepcollapse.geometry.simplex import directed
 
 @metric(
     symbol="NC5",
-    source="Ammar et al. 2024",
+    source="ammar2024",
     range=(0.0, 1.0),
     collapsed=None,
     invariant_to=("rotation", "scale"),

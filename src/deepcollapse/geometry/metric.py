@@ -1,7 +1,7 @@
-"""What a measure says about itself: its symbol, source, range, value at collapse, invariances, cost and needs.
+"""What a measure says about itself: its symbol, source, range, value at collapse, invariances, cost, needs and unit.
 
-The table in the docs, `deepcollapse list measures`, the report and the contract tests are all made from these
-facts, so a new measure is one decorated function in one file.
+The table in the docs, `deepcollapse list measures` and the contract tests are all made from these facts, so a new
+measure is one decorated function in one file.
 """
 
 import inspect
@@ -29,16 +29,30 @@ NEEDS = {
     "foreign features": "features of samples from outside the training classes",
 }
 
-INVARIANCES = ("rotation", "scale", "translation")
+# Maps of feature space that may leave a measure unchanged. `rows` and `matrix` are moved as given; centred class means
+# do not move under translation, and the head follows so that its decisions stay what they are.
+INVARIANCES = {
+    "rotation": "h to Q h with Q orthogonal, and W to W Q^T",
+    "scale": "h to s h with s > 0, and W to a W and b to a s b with a > 0 of its own",
+    "translation": "h to h + t, and b to b - W t",
+}
+
+UNITS = {
+    "1": "dimensionless: unchanged by scale",
+    "row": "the unit of the rows that are passed, so that of the features for class means",
+    "1/feature^2": "one over the unit of the features squared",
+    "logit": "the unit of the head's output",
+}
 
 
 @dataclass(frozen=True)
 class Metric:
     """A measure and its declared facts.
 
-    `range` is the closed interval of its values, `collapsed` the value at full neural collapse (None where collapse
-    does not fix it), `invariant_to` the maps of feature space that leave it unchanged: orthogonal "rotation",
-    positive "scale", "translation".
+    `range` is the closed interval of its values; `collapsed` the value at full, balanced neural collapse, None where
+    collapse does not fix it or where it depends on the number of classes, as `collapsed_formula` then says;
+    `invariant_to` the maps of feature space that leave it unchanged (see `INVARIANCES`); `source` a key of
+    docs/references.bib; `cost` the work it takes from what it needs.
     """
 
     function: Callable[..., object]
@@ -50,12 +64,16 @@ class Metric:
     cost: str
     needs: tuple[str, ...]
     unit: str = "1"
+    collapsed_formula: str = ""
 
     def __post_init__(self) -> None:
         """Hold the facts to their vocabulary, so that a typing slip fails at import."""
-        unknown = set(self.needs) - NEEDS.keys() | set(self.invariant_to) - set(INVARIANCES)
-        if unknown:
-            raise ValueError(f"measure {self.name!r} declares {sorted(unknown)}; known: {[*NEEDS, *INVARIANCES]}")
+        declared = {*self.needs, *self.invariant_to, self.unit}
+        known = NEEDS | INVARIANCES | UNITS
+        if declared - known.keys():
+            raise ValueError(f"measure {self.name!r} declares {sorted(declared - known.keys())}; known: {[*known]}")
+        if self.collapsed is not None and self.collapsed_formula:
+            raise ValueError(f"measure {self.name!r} declares its value at collapse twice; drop one of the two.")
 
     @property
     def name(self) -> str:
@@ -66,6 +84,11 @@ class Metric:
     def definition(self) -> str:
         """The first paragraph of the function's docstring."""
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def at_collapse(self) -> str:
+        """The value at full collapse in words for a table: a number, a formula in C, or "" where it is not fixed."""
+        return self.collapsed_formula if self.collapsed is None else f"{self.collapsed:g}"
 
 
 METRICS: dict[str, Metric] = {}
@@ -81,11 +104,14 @@ def metric(
     cost: str,
     needs: tuple[str, ...],
     unit: str = "1",
+    collapsed_formula: str = "",
 ) -> Callable[[Function], Function]:
     """Declare a function's facts and enter it in `METRICS`; the function itself is returned unchanged."""
 
     def declare(function: Function) -> Function:
-        declared = Metric(function, symbol, source, range, collapsed, invariant_to, cost, needs, unit)
+        declared = Metric(
+            function, symbol, source, range, collapsed, invariant_to, cost, needs, unit, collapsed_formula
+        )
         METRICS[declared.name] = declared
         return function
 

@@ -16,7 +16,7 @@ from deepcollapse.geometry.metric import metric
 from deepcollapse.geometry.rank import rescaled
 from deepcollapse.geometry.simplex import ZERO_NORM, checked_rows
 
-_measure = partial(metric, invariant_to=("rotation", "scale"), needs=("rows",), source="Fang et al. 2021")
+_measure = partial(metric, invariant_to=("rotation", "scale"), needs=("rows",), source="fang2021")
 
 
 def erased_classes(rows: Float[Tensor, "c d"], tolerance: float = ZERO_NORM) -> tuple[int, ...]:
@@ -59,7 +59,13 @@ def _subset_cosines(rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance
     return (unit[i] * unit[j]).sum(dim=1).clamp(-1, 1)
 
 
-@_measure(symbol="minority angle, mean", range=(-1.0, 1.0), collapsed=None, cost="O(B^2 d)")
+@_measure(
+    symbol="minority angle",
+    range=(-1.0, 1.0),
+    collapsed=None,
+    collapsed_formula="-1/(C-1)",
+    cost="O(B^2 d)",
+)
 def minority_angle_mean(
     rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance: float = ZERO_NORM
 ) -> Float64[Tensor, ""]:
@@ -76,14 +82,20 @@ def minority_angle_mean(
     return _subset_cosines(rows, subset, tolerance).mean()
 
 
-@_measure(symbol="minority angle, min", range=(-1.0, 1.0), collapsed=None, cost="O(B^2 d)")
+@_measure(
+    symbol="min minority angle",
+    range=(-1.0, 1.0),
+    collapsed=None,
+    collapsed_formula="-1/(C-1)",
+    cost="O(B^2 d)",
+)
 def minority_angle_min(
     rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance: float = ZERO_NORM
 ) -> Float64[Tensor, ""]:
     r"""min_{i != j in subset} cos(r_i, r_j) for rows (C, d): the pair of minority classes that is widest apart.
 
-    Dimensionless, in [-1, 1]: -1/(C-1) at balanced collapse, 1 where all of the subset has merged. NaN, errors and
-    source as `minority_angle_mean`.
+    Dimensionless, in [-1, 1]: -1/(C-1) at balanced collapse, 1 where all of the subset has merged. NaN and errors as
+    `minority_angle_mean`. Source: Fang et al. 2021.
 
     >>> minority_angle_min(torch.eye(3), (0, 1, 2)).item()
     0.0

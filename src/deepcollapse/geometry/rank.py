@@ -91,7 +91,7 @@ def _exp_entropy(p: Float64[Tensor, " r"]) -> Float64[Tensor, ""]:
     return torch.special.entr(p).sum().exp()  # entr(0) = 0
 
 
-@_measure(symbol="effective rank", source="Roy & Vetterli 2007", range=(1.0, INFINITY))
+@_measure(symbol="effective rank", source="roy2007", range=(1.0, INFINITY), collapsed_formula="C-1")
 def effective_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""exp(-sum_j p_j log p_j) with p = s / sum s: the number of equal singular values with the same entropy.
 
@@ -106,12 +106,12 @@ def effective_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float6
     return _exp_entropy(s / s.sum()) if len(s) else _nan_like(s)
 
 
-@_measure(symbol="RankMe", source="Garrido et al. 2023", range=(0.0, INFINITY))
+@_measure(symbol="RankMe", source="garrido2023", range=(0.0, INFINITY))
 def rankme(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""exp(-sum_j p_j log p_j) with p = s / sum s + 1e-7, not normalised again; meant for features left uncentred.
 
-    `effective_rank` up to the 1e-7, which also gives each exact zero a little weight; the same range and errors, to
-    within that. NaN for a zero matrix. Source: Garrido et al. 2023.
+    `effective_rank` up to the 1e-7, which also gives each exact zero a little weight; dimensionless, the same range and
+    errors, to within that. NaN for a zero matrix. Source: Garrido et al. 2023.
 
     >>> round(rankme(torch.eye(3)).item(), 6)
     3.0
@@ -120,7 +120,7 @@ def rankme(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor
     return _exp_entropy(s / s.sum() + 1e-7) if len(s) else _nan_like(s)
 
 
-@_measure(symbol="stable rank", source="Rudelson & Vershynin 2007", range=(1.0, INFINITY))
+@_measure(symbol="stable rank", source="rudelson2007", range=(1.0, INFINITY), collapsed_formula="C-1")
 def stable_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""sum_j s_j^2 / s_1^2, the squared Frobenius norm over the squared spectral norm.
 
@@ -135,7 +135,7 @@ def stable_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[T
     return s.square().sum() if len(s) else _nan_like(s)
 
 
-@_measure(symbol="participation ratio", source="Gao et al. 2017", range=(1.0, INFINITY))
+@_measure(symbol="participation ratio", source="gao2017", range=(1.0, INFINITY), collapsed_formula="C-1")
 def participation_ratio(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
     r"""(sum_j s_j^2)^2 / sum_j s_j^4: the number of equal covariance eigenvalues with the same mean square.
 
@@ -150,7 +150,7 @@ def participation_ratio(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> F
     return s.square().sum().square() / s.pow(4).sum() if len(s) else _nan_like(s)
 
 
-@_measure(symbol="numerical rank", source="Golub & Van Loan 2013", range=(0.0, INFINITY))
+@_measure(symbol="numerical rank", source="golub2013", range=(0.0, INFINITY), collapsed_formula="C-1")
 def numerical_rank(
     matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], tolerance: float | None = None
 ) -> Float64[Tensor, ""]:
@@ -158,8 +158,9 @@ def numerical_rank(
 
     Takes a matrix (m, n) or its singular values (r,), for which the default is r * eps. The eps is that of the type the
     matrix came in, since it was rounded to that; half precisions, whose own bound would pass 1, are held to float32's.
-    A whole number in [0, min(m, n)]; 0 for a zero matrix. Raises ShapeError, NonFiniteError, and OptionError for
-    negative singular values or a tolerance outside [0, 1). Source: Golub & Van Loan 2013, section 5.4.
+    A whole number in [0, min(m, n)]; C-1 for collapsed, centred features, 0 for a zero matrix. Raises ShapeError,
+    NonFiniteError, and OptionError for negative singular values or a tolerance outside [0, 1). Source: Golub & Van Loan
+    2013, section 5.4.
 
     >>> numerical_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).item()
     1.0
@@ -168,7 +169,7 @@ def numerical_rank(
     return (_spectrum(matrix) > tolerance).sum().double()
 
 
-@_measure(symbol="covariance rank", source="Masarczyk et al. 2023", range=(1.0, INFINITY))
+@_measure(symbol="covariance rank", source="masarczyk2023", range=(1.0, INFINITY), collapsed_formula="C-1")
 def covariance_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], threshold: float = 1e-3) -> Float64[Tensor, ""]:
     r"""The number of covariance eigenvalues s_j^2 above `threshold` times the largest: the tunnel papers' rank.
 
@@ -210,7 +211,7 @@ def _window(rank: int, lo: int, hi: int | None) -> tuple[int, int]:
     return lo, rank if hi is None else min(hi, rank)
 
 
-@_measure(symbol="alpha", source="Agrawal et al. 2022", range=(0.0, INFINITY))
+@_measure(symbol="alpha", source="agrawal2022", range=(0.0, INFINITY), collapsed=0.0)
 def alpha_req(
     matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], lo: int = 1, hi: int | None = None
 ) -> Float64[Tensor, ""]:

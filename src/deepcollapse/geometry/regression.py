@@ -1,5 +1,6 @@
 r"""NRC: the collapse of regression networks, whose features and weights align with the covariance of the targets.
 
+"Regression collapse" is what these measures are 0 at; neural collapse with one-hot targets is a case of it.
 `features` (n, d) enter the last layer, `classifier` (t, d) is its weight W, one row for each of t targets, and
 `targets` (n, t) are what it regresses on. Features count by their direction: a sample whose features have a norm below
 1e-12 times the largest is left out.
@@ -16,7 +17,7 @@ from deepcollapse.geometry.metric import metric
 from deepcollapse.geometry.rank import checked_matrix, rescaled
 from deepcollapse.geometry.simplex import directed
 
-_measure = partial(metric, source="Andriopoulos et al. 2024", collapsed=None)
+_measure = partial(metric, source="andriopoulos2024", collapsed=0.0)
 
 
 def _row_space(matrix: Float64[Tensor, "m d"], limit: int) -> Float64[Tensor, "k d"]:
@@ -45,7 +46,7 @@ def _features_and_targets(features: Tensor, targets: Tensor) -> tuple[Float64[Te
     symbol="NRC1",
     range=(0.0, 1.0),
     invariant_to=("rotation", "scale"),
-    cost="O(n d min(n, d))",
+    cost="O(N d min(N, d))",
     needs=("features", "targets"),
 )
 def nrc1(features: Float[Tensor, "n d"], targets: Float[Tensor, "n t"]) -> Float64[Tensor, ""]:
@@ -68,13 +69,13 @@ def nrc1(features: Float[Tensor, "n d"], targets: Float[Tensor, "n t"]) -> Float
     symbol="NRC1 centred",
     range=(0.0, 1.0),
     invariant_to=("rotation", "scale", "translation"),
-    cost="O(n d min(n, d))",
+    cost="O(N d min(N, d))",
     needs=("features", "targets"),
 )
 def nrc1_centred(features: Float[Tensor, "n d"], targets: Float[Tensor, "n t"]) -> Float64[Tensor, ""]:
     r"""`nrc1` with u_i = (h_i - h) / |h_i - h|, where h is the mean feature: translation changes nothing.
 
-    Range, value at collapse, degenerate cases and errors as `nrc1`.
+    Range, value at collapse, degenerate cases and errors as `nrc1`. Source: Andriopoulos et al. 2024, centred.
 
     >>> nrc1_centred(torch.tensor([[6.0, 5.0], [4.0, 5.0], [5.0, 5.1], [5.0, 4.9]]), torch.ones(4, 1)).item()
     0.5
@@ -89,7 +90,7 @@ def nrc1_centred(features: Float[Tensor, "n d"], targets: Float[Tensor, "n t"]) 
     symbol="NRC2",
     range=(0.0, 1.0),
     invariant_to=("rotation", "scale"),
-    cost="O(n d t)",
+    cost="O(N d t)",
     needs=("features", "classifier"),
 )
 def nrc2(features: Float[Tensor, "n d"], classifier: Float[Tensor, "t d"]) -> Float64[Tensor, ""]:
@@ -202,7 +203,7 @@ def nrc3_at(
     symbol="NRC3",
     range=(0.0, 4.0),
     invariant_to=("rotation", "scale", "translation"),
-    cost="O(t^2 (d + n))",
+    cost="O(t^2 (d + N))",
     needs=("classifier", "targets"),
 )
 def nrc3(classifier: Float[Tensor, "t d"], targets: Float[Tensor, "n t"]) -> Float64[Tensor, ""]:

@@ -20,9 +20,8 @@ from deepcollapse.linalg import row_chunks
 
 ZERO_NORM = 1e-12  # relative to the largest norm: below it a row is rounding, and its direction means nothing
 INFINITY = float("inf")
-PAPYAN = "Papyan, Han & Donoho 2020"
 
-_measure = partial(metric, invariant_to=("rotation", "scale"), needs=("rows",))
+_measure = partial(metric, source="papyan2020", invariant_to=("rotation", "scale"), needs=("rows",))
 
 
 def checked_rows(rows: Tensor, name: str = "rows") -> Float64[Tensor, "c d"]:
@@ -107,7 +106,7 @@ def mean_over(tiles: Iterator[Float64[Tensor, " pairs"]], like: Tensor) -> Float
     return total / count
 
 
-@_measure(symbol="NC2 norms", source=f"{PAPYAN}, Fig. 2", range=(0.0, INFINITY), collapsed=0.0, cost="O(C d)")
+@_measure(symbol="NC2 norms", range=(0.0, INFINITY), collapsed=0.0, cost="O(C d)")
 def equinorm(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c(|r_c|) / Avg_c(|r_c|): how unequal the norms of the rows (C, d) are; divided by C, not C-1.
 
@@ -121,7 +120,7 @@ def equinorm(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return _spread_of_norms(rows, ddof=0)
 
 
-@_measure(symbol="NC2 norms, C-1", source=f"{PAPYAN}, notebook", range=(0.0, INFINITY), collapsed=0.0, cost="O(C d)")
+@_measure(symbol="NC2 norms, C-1", range=(0.0, INFINITY), collapsed=0.0, cost="O(C d)")
 def equinorm_unbiased(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_c(|r_c|) / Avg_c(|r_c|) with the sample standard deviation, divided by C-1.
 
@@ -139,13 +138,14 @@ def _spread_of_norms(rows: Float[Tensor, "c d"], ddof: int) -> Float64[Tensor, "
     return norms.std(correction=ddof) / norms.mean()
 
 
-@_measure(symbol="NC2 angles", source=f"{PAPYAN}, Fig. 3", range=(0.0, 1.0), collapsed=0.0, cost="O(C^2 d)")
+@_measure(symbol="NC2 angles", range=(0.0, 1.0), collapsed=0.0, cost="O(C^2 d)")
 def equiangularity(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_{i != j} cos(r_i, r_j): how unequal the angles between the rows (C, d) are; divided by the number of pairs.
 
     Dimensionless, in [0, 1]; 0 where all pairs make one angle, as at collapse. Of two rows it is 0 always, which says
     nothing. Pairs with a zero row are left out; without a pair it is NaN. Where C > d+1 it cannot be 0, save where
-    all directions agree. Raises ShapeError, NonFiniteError, TooFewClassesError. Source: Papyan, Han & Donoho 2020.
+    all directions agree. Raises ShapeError, NonFiniteError, TooFewClassesError.
+    Source: Papyan, Han & Donoho 2020, Fig. 3.
 
     >>> equiangularity(simplex_etf(4, 5)).item() < 1e-15
     True
@@ -155,7 +155,7 @@ def equiangularity(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return mean_over(((tile - mean).square() for tile in _pair_cosines(rows)), rows).sqrt()
 
 
-@_measure(symbol="NC2 maximal angle", source=f"{PAPYAN}, Fig. 4", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
+@_measure(symbol="NC2 maximal angle", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
 def maximal_angle(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Avg_{i != j} |cos(r_i, r_j) + 1/(C-1)|: how far the angles between the rows (C, d) are from the widest.
 
@@ -169,7 +169,7 @@ def maximal_angle(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return mean_over(((tile + 1 / (len(rows) - 1)).abs() for tile in _pair_cosines(rows)), rows)
 
 
-@_measure(symbol="NC2 Gram", source="Zhu et al. 2021", range=(0.0, 2.0), collapsed=0.0, cost="O(C^2 d)")
+@_measure(symbol="NC2 Gram", source="zhu2021", range=(0.0, 2**0.5), collapsed=0.0, cost="O(C^2 d)")
 def gram_etf_error(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""| R R^T / |R R^T|_F - T |_F with T = (I - 1 1^T / C) / sqrt(C-1): norms and angles of rows R (C, d) in one.
 
@@ -193,13 +193,13 @@ def simplex_gram_error(gram: Float64[Tensor, "c c"]) -> Float64[Tensor, ""]:
 
 @metric(
     symbol="mean norm",
-    source=PAPYAN,
+    source="papyan2020",
     range=(0.0, INFINITY),
     collapsed=None,
     invariant_to=("rotation",),
     cost="O(C d)",
     needs=("rows",),
-    unit="unit of the rows",
+    unit="row",
 )
 def mean_norm(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Avg_c |r_c|: the mean norm of the rows (C, d), in their unit.

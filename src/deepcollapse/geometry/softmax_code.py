@@ -91,9 +91,10 @@ def _shrink_to_corral(
 
 @metric(
     symbol="rho one-vs-rest",
-    source="Jiang et al. 2023",
+    source="jiang2023",
     range=(0.0, 2.0),
     collapsed=None,
+    collapsed_formula="C/(C-1)",
     invariant_to=("rotation", "scale"),
     cost="O(C^4)",
     needs=("rows",),

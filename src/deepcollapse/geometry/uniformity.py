@@ -49,12 +49,12 @@ def _spread_of_logs(unit: Float64[Tensor, "c d"]) -> tuple[Float64[Tensor, ""], 
     return mean, _mean_pair(unit, lambda distance: (distance.log() + mean).square()).sqrt()
 
 
-@_measure(symbol="coincident pairs", source="Liu et al. 2023", collapsed=0.0)
+@_measure(symbol="coincident pairs", source="liu2023", collapsed=0.0)
 def coincident_pairs(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""The number of pairs i < j of rows (C, d) with one direction, to within rounding (distance below 16 eps).
 
     A whole number; 0 at collapse. The other measures of this file leave such pairs out. Raises ShapeError,
-    NonFiniteError, TooFewClassesError.
+    NonFiniteError, TooFewClassesError. Source: the pairs that Liu et al. 2023 give infinite energy.
 
     >>> coincident_pairs(torch.tensor([[1.0, 2.0], [3.0, 6.0], [0.0, 1.0]])).item()
     1.0
@@ -63,7 +63,12 @@ def coincident_pairs(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return torch.stack([unit.new_zeros(()), *((t <= COINCIDENT).sum() for t in _pair_distances(unit))]).sum()
 
 
-@_measure(symbol="GNC2 mean", source="Liu et al. 2023", range=(-math.log(2), INFINITY))
+@_measure(
+    symbol="GNC2 mean",
+    source="liu2023",
+    range=(-math.log(2), INFINITY),
+    collapsed_formula="-log(2C/(C-1))/2",
+)
 def log_inverse_distance_mean(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""E_0 = Avg_{i<j} log(1 / |u_i - u_j|) with u_c = r_c / |r_c| for rows (C, d): lower is more uniform.
 
@@ -77,7 +82,7 @@ def log_inverse_distance_mean(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]
     return _mean_pair(directed(checked_rows(rows)), lambda distance: -distance.log())
 
 
-@_measure(symbol="GNC2 std", source="Wu & Papyan 2024", collapsed=0.0)
+@_measure(symbol="GNC2 std", source="wu2024", collapsed=0.0)
 def log_inverse_distance_std(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_{i<j} log(1 / |u_i - u_j|), divided by the number of pairs: whether all pairs are equally far apart.
 
@@ -90,7 +95,7 @@ def log_inverse_distance_std(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     return _spread_of_logs(directed(checked_rows(rows)))[1]
 
 
-@_measure(symbol="GNC2 variation", source="Wu & Papyan 2024", collapsed=0.0)
+@_measure(symbol="GNC2 variation", source="wu2024", collapsed=0.0)
 def log_inverse_distance_variation(rows: Float[Tensor, "c d"]) -> Float64[Tensor, ""]:
     r"""Std_{i<j} / |Avg_{i<j}| of log(1 / |u_i - u_j|): the coefficient of variation.
 
@@ -110,7 +115,7 @@ def _checked_power(s: float) -> float:
     return s
 
 
-@_measure(symbol="E_s", source="Liu et al. 2018")
+@_measure(symbol="E_s", source="liu2018", collapsed_formula="(2C/(C-1))^(-s/2)")
 def hyperspherical_energy(rows: Float[Tensor, "c d"], s: float = 1.0) -> Float64[Tensor, ""]:
     r"""E_s = Avg_{i<j} |u_i - u_j|^(-s) with u_c = r_c / |r_c| for rows (C, d): lower is more uniform.
 
@@ -125,7 +130,7 @@ def hyperspherical_energy(rows: Float[Tensor, "c d"], s: float = 1.0) -> Float64
     return _mean_pair(directed(checked_rows(rows)), lambda distance: distance.pow(-s))
 
 
-@_measure(symbol="E_s within", source="Liu et al. 2023", collapsed=INFINITY, cost="O(sum n_c^2 d)", needs=("features",))
+@_measure(symbol="E_s within", source="liu2023", collapsed=INFINITY, cost="O(sum n_c^2 d)", needs=("features",))
 def within_class_uniformity_energy(
     features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], s: float = 1.0
 ) -> Float64[Tensor, ""]:
