@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.errors import CaptureError, LayerNameError
-from deepcollapse.linalg import as_float64, first_largest
-from deepcollapse.measurement.layers import HEAD_INPUT, INPUT, choose_layers, find_head, named_layers, unwrapped
-from deepcollapse.measurement.reduction import Reduction, check_reduction, first_tensor, reduce_features
+from deepcollapse.errors import CaptureError, OptionError
+from deepcollapse.geometry.moments import coarser
+from deepcollapse.linalg import first_largest
+from deepcollapse.measurement.batches import read_targets
+from deepcollapse.measurement.head import class_count, find_head, head_weights, output_logits
+from deepcollapse.measurement.layers import HEAD_INPUT, INPUT, choose_layers, named_layers, unwrapped
+from deepcollapse.measurement.reduction import (
+    Reduction,
+    check_reduction,
+    first_tensor,
+    has_channels_last,
+    reduce_features,
+)
 
 
 @dataclass(frozen=True)
@@ -47,19 +57,25 @@ class Capture:
     ) -> None:
         check_reduction(reduction)
         self.network, self.root = network, unwrapped(network)
-        found = find_head(network, head, num_classes)
-        self.head_name, self.head = found if found else (None, None)
-        self.layers, self.exact = choose_layers(network, layers, self.head_name)
-        self.reduction, self.num_classes = reduction, num_classes or head_width(self.head)
+        _refuse_scripted(self.root)
+        self.head_name, self.head = find_head(network, head, num_classes) or ("", None)
+        classes = num_classes if self.head is None else class_count(self.head_name, self.head, num_classes)
+        if classes is None:
+            given = "none was given (head=None)" if self.head is None else f"{self.head_name!r} does not say"
+            raise OptionError(f"the number of classes is read from the head, and {given}. Pass num_classes=...")
+        choice = choose_layers(network, layers, self.head_name)
+        self.layers, self.exact, self.notes = choice.names, choice.exact, choice.notes
+        self.reduction: Reduction = reduction
+        self.num_classes = classes
         self.classifier: Tensor | None = None
         self.bias: Tensor | None = None
-        self.notes: list[str] = []
         self.order: list[str] | None = None  # the layers that fire, in the order of the first pass
         self.by_position = False
         self.reductions: dict[str, str] = {}  # how each layer was reduced, where that was not a choice
-        self._handles: list[Any] = []
+        self.precisions: dict[str, torch.dtype] = {}  # the coarsest type that each layer gave
+        self._channels_last: dict[str, bool] = {}
         self._closing = contextlib.ExitStack()
-        self._labels_shape = torch.Size()  # empty: no pass of ours is under way
+        self._labels: Tensor | None = None  # None: no pass of ours is under way
         self._mask: Tensor | None = None
         self._fired: dict[str, list[Tensor]] = {}
         self._logits: Tensor | None = None
@@ -68,31 +84,54 @@ class Capture:
 
     def __enter__(self) -> "Capture":
         modules = named_layers(self.network)
-        for name in dict.fromkeys(layer.partition("#")[0] for layer in self.layers if layer != INPUT):
-            self._handles.append(modules[name].register_forward_hook(self._on_layer(name)))
-        self._handles.append(self.root.register_forward_pre_hook(self._on_start, with_kwargs=True))
+        handles = [
+            modules[name].register_forward_hook(self._on_layer(name))
+            for name in dict.fromkeys(layer.partition("#")[0] for layer in self.layers if layer != INPUT)
+        ]
+        handles.append(self.root.register_forward_pre_hook(self._on_start, with_kwargs=True))
         if self.head is not None:
-            self._handles.append(self.head.register_forward_pre_hook(self._on_head))
-            self._handles.append(self.head.register_forward_hook(self._after_head))
+            handles.append(self.head.register_forward_pre_hook(self._on_head, with_kwargs=True))
+            handles.append(self.head.register_forward_hook(self._after_head))
+        for handle in handles:
+            self._closing.callback(handle.remove)
         self._closing.enter_context(eager())
         return self
 
     def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._labels = None
         self._closing.close()
 
     def _keep(self, name: str, output: Any, module: nn.Module, reduction: Reduction | None = None) -> None:
-        if not self._labels_shape:
+        if self._labels is None:
             return  # a pass without labels is none of ours
         features = first_tensor(output, name)
         if features.ndim <= 2:
             self.reductions[name] = "none"
         elif reduction is not None:
             self.reductions[name] = reduction
-        reduced = reduce_features(features, self._labels_shape, reduction or self.reduction, name, module, self._mask)
+        self.precisions[name] = coarser(self.precisions.get(name, features.dtype), features.dtype)
+        reduced = self._reduce(features, name, module, reduction or self.reduction)
         self._fired.setdefault(name, []).append(reduced)
+
+    def _reduce(self, features: Tensor, name: str, module: nn.Module, reduction: Reduction) -> Tensor:
+        assert self._labels is not None
+        last = False
+        if features.ndim > 2:
+            # Decided once: later batches may be of another length.
+            if name not in self._channels_last:
+                self._channels_last[name] = self._find_channels(features.shape, name, module)
+            last = self._channels_last[name]
+        shape = self._labels.shape
+        reduced = reduce_features(features, shape, reduction, name, channels_last=last, mask=self._mask)
+        return reduced.cpu() if reduced.device.type == "mps" else reduced  # no float64 there
+
+    def _find_channels(self, shape: torch.Size, name: str, module: nn.Module) -> bool:
+        if name == HEAD_INPUT:
+            return not isinstance(module, nn.modules.conv._ConvNd)
+        everywhere = list(self.root.modules())
+        own = list(module.modules())
+        here = everywhere.index(module)
+        return has_channels_last(shape, own[::-1], everywhere[:here][::-1] + everywhere[here + len(own) :])
 
     def _on_layer(self, name: str):
         def hook(module: nn.Module, _: Any, output: Any) -> None:
@@ -105,62 +144,67 @@ class Capture:
         if INPUT in self.layers:
             self._keep(INPUT, args + tuple(kwargs.values()), module, "flatten")
 
-    def _on_head(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._keep(HEAD_INPUT, args, module)
+    def _on_head(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._keep(HEAD_INPUT, args + tuple(kwargs.values()), module)
         # Here, because sharded weights are whole only while their module runs.
-        self.classifier, self.bias = head_weights(module, self.head_name or "")
+        self.classifier, self.bias = head_weights(module, self.head_name)
 
     def _after_head(self, module: nn.Module, _: Any, output: Any) -> None:
-        if self._labels_shape:
-            name = self.head_name or ""
-            logits = first_tensor(output, name)
-            self._logits = reduce_features(logits, self._labels_shape, "mean", name, module, self._mask)
+        if self._labels is not None:
+            self._channels_last[self.head_name] = not isinstance(module, nn.modules.conv._ConvNd)
+            self._logits = self._reduce(first_tensor(output, self.head_name), self.head_name, module, "mean")
 
     # --- one forward pass --------------------------------------------------------------------------------------------
 
-    def expect(self, labels: Tensor) -> None:
-        """Say that a forward pass with these labels comes next."""
-        self._labels_shape, self._mask = labels.shape, None
-        self._fired, self._logits = {}, None
+    def expect(self, labels: Any) -> None:
+        """Say that a forward pass with these labels comes next: (n,), soft (n, C), or one a position."""
+        self._labels, soft = read_targets(labels, self.num_classes)
+        self._mask, self._fired, self._logits = None, {}, None
+        note = "soft labels were read as hard ones: the class with the largest share counts"
+        if soft and note not in self.notes:
+            warnings.warn(note, stacklevel=4)
+            self.notes.append(note)
 
-    def take(self, labels: Tensor, output: Any) -> Captured:
+    def take(self, output: Any) -> Captured:
         """The features of the pass that just ended. Raises CaptureError where a layer did not fire as it should."""
         fired, self._fired = self._fired, {}
-        shape, self._labels_shape = self._labels_shape, torch.Size()
-        self.by_position = len(shape) > 1
+        labels, self._labels = self._labels, None
+        assert labels is not None
+        self.by_position = labels.ndim > 1
         features = {
             name if len(calls) == 1 else f"{name}#{call}": value
             for name, calls in fired.items()
             for call, value in enumerate(calls, start=1)
         }
         if self.order is None:
-            self._settle_order(features)
-        wanted = self.order or []
-        if missing := [name for name in wanted if name not in features]:
+            self.order = self._settle_order(features)
+        missing = [name for name in self.order if name not in features]
+        if missing:
+            name = missing[0].partition("#")[0]
+            before = sum(layer.partition("#")[0] == name for layer in self.order)
             raise CaptureError(
-                f"layer {missing[0]!r} fired in the first batch and not in this one ({len(missing)} layers did so). "
-                "Measure layers that run in every forward pass, each the same number of times."
+                f"layer {name!r} was called {len(fired.get(name, ()))} times in this forward pass and {before} times "
+                "in the first one. Choose layers that run equally often in every pass."
             )
-        logits = self._logits if self._logits is not None else _output_logits(output, self.num_classes)
-        fits = logits is not None and len(logits) == shape.numel()
+        # The network's own output decides, where it is logits; the head's where more comes after it.
+        logits = output_logits(output, labels.shape, self.num_classes)
+        logits = self._logits if logits is None else logits
+        if logits is not None and logits.shape != (labels.numel(), self.num_classes):
+            logits = None
         return Captured(
-            features={name: features[name] for name in wanted},
+            features={name: features[name] for name in self.order},
             labels=labels.reshape(-1),
-            decisions=first_largest(logits) if fits else None,
-            logits=logits if fits else None,
+            decisions=None if logits is None else first_largest(logits),
+            logits=logits,
         )
 
-    def _settle_order(self, features: dict[str, Tensor]) -> None:
+    def _settle_order(self, features: dict[str, Tensor]) -> list[str]:
         """Hold the layers that fired in the first pass against those that were chosen."""
         if self.head is not None and HEAD_INPUT not in features:
+            calls = sum(name.startswith(HEAD_INPUT + "#") for name in features)
             raise CaptureError(
-                f"the head {self.head_name!r} was never called as a module in a forward pass. Name the layer that is "
-                "with head='...', or pass head=None; scripted networks do not run hooks, so measure the eager one."
-            )
-        if many := [name for name in features if name.startswith(HEAD_INPUT + "#")]:
-            raise CaptureError(
-                f"the head {self.head_name!r} was called {len(many)} times in one forward pass, so its input is no one "
-                "set of features. Name another layer with head='...'."
+                f"the head {self.head_name!r} was called {calls} times in one forward pass; it must be called once, as "
+                "a module. Name the layer that is with head='...', or pass head=None to measure without a classifier."
             )
         kept = {HEAD_INPUT} if self.head is not None else set()
         for name in self.layers:
@@ -168,29 +212,26 @@ class Capture:
             if not found and name in self.exact:
                 raise CaptureError(
                     f"layer {name!r} was never called in a forward pass, or not that often. Layers that were called: "
-                    f"{', '.join(list(features)[:8]) or 'none'}. "
-                    "Scripted networks do not run hooks: measure the eager one."
+                    f"{', '.join(list(features)[:8]) or 'none'}."
                 )
             if not found:
                 self.notes.append(f"layer {name!r} was chosen by default or pattern and never called; it is left out")
             kept.update(found)
-        self.order = [name for name in features if name in kept]
-        if not self.order:
+        if not kept:
+            chosen = ", ".join(self.layers[:8]) or "there are none"
             raise CaptureError(
-                "none of the chosen layers was called in a forward pass. "
-                "Scripted networks do not run hooks: measure the eager one."
+                f"none of the chosen layers was called in a forward pass: {chosen}. "
+                "Name layers that are called as modules with layers=[...], or 'input' for the raw input."
             )
+        return [name for name in features if name in kept]
 
 
-class GivenHead:
-    """A classifier that came as tensors, in the place of a captured one."""
-
-    by_position = False
-
-    def __init__(self, classifier: Tensor | None, bias: Tensor | None) -> None:
-        self.classifier = None if classifier is None else as_float64(classifier)
-        self.bias = None if bias is None else as_float64(bias)
-        self.reductions: dict[str, str] = {}
+def _refuse_scripted(root: nn.Module) -> None:
+    if isinstance(root, torch.jit.ScriptModule):
+        raise CaptureError(
+            f"the network is a scripted or traced {type(root).__name__}, whose layers run no hooks. "
+            "Measure the eager network that it was made from."
+        )
 
 
 @contextlib.contextmanager
@@ -203,29 +244,15 @@ def eager() -> Iterator[None]:
         yield
 
 
-def head_width(head: nn.Module | None) -> int | None:
-    """C, the number of outputs of a linear head."""
-    width = getattr(head, "out_features", None) or getattr(head, "out_channels", None)
-    return width if isinstance(width, int) else None
+def runnable(network: nn.Module) -> nn.Module:
+    """What to call in place of a network: its inner module, for wrappers that compile, replicate or synchronise.
 
-
-def head_weights(head: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
-    """W (C, d) and b (C,) of a linear layer or a 1 x 1 convolution, in float64, whole where they are sharded."""
-    weight = getattr(head, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim < 2 or weight[0, 0].numel() != 1:
-        raise LayerNameError(
-            f"the head {name!r} is a {type(head).__name__} without a weight of shape (classes, dim). "
-            "Name the final linear layer with head='...', or pass head=None to measure without a classifier."
-        )
-    bias = getattr(head, "bias", None)
-    whole = [w.full_tensor() if hasattr(w, "full_tensor") else w for w in (weight, bias) if isinstance(w, Tensor)]
-    # Copies: a view would change as training goes on.
-    weights = [w.detach().to("cpu" if w.device.type == "mps" else w.device, torch.float64, copy=True) for w in whole]
-    return weights[0].flatten(1), (weights[1] if len(weights) > 1 else None)
-
-
-def _output_logits(output: Any, num_classes: int | None) -> Tensor | None:
-    """The network's own output as logits (n, C), where no head was named."""
-    logits = getattr(output, "logits", output)
-    fits = isinstance(logits, Tensor) and logits.ndim == 2 and num_classes in (None, logits.shape[1])
-    return logits.detach() if fits else None
+    A forward pass through DistributedDataParallel would wait for the other processes, and overwrite their buffers.
+    """
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif isinstance(inner := network._modules.get("_orig_mod"), nn.Module):
+            network = inner
+        else:
+            return network

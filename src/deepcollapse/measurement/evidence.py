@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
 from deepcollapse.errors import DeepCollapseError, UnknownNameError
-from deepcollapse.geometry import METRICS, ClassMoments, Metric, cosines, rounding_floor, singular_values, trace_ratio
+from deepcollapse.geometry import METRICS, ClassMoments, Metric, rounding_floor, trace_ratio
 from deepcollapse.geometry.moments import Weighting
 from deepcollapse.measurement.layers import HEAD
 from deepcollapse.records import Record
@@ -93,7 +94,8 @@ class Evidence:
         if name == "classifier":
             return self._known(self.classifier, name)[self.moments.present]
         if name == "bias":
-            return self._known(self.bias, name)[self.moments.present]
+            w = self._known(self.classifier, name)
+            return (w.new_zeros(len(w)) if self.bias is None else self.bias)[self.moments.present]
         if name == "centre":
             return self.moments.global_mean(self.centre)
         known = {"moments": self.moments, "means": None, "labels": self.labels, "nearest": self.nearest}
@@ -101,35 +103,52 @@ class Evidence:
         return self.means if name == "means" else self._known(known.get(name), name)
 
     @staticmethod
-    def _known(value: object, name: str):
+    def _known(value: Any, name: str) -> Any:
         if value is None:
             raise KeyError(name)
         return value
 
     @cached_property
-    def flags(self) -> str | None:
-        """What a reader of these numbers must know of the data."""
+    def caveats(self) -> list[str]:
+        """What a reader of any of these numbers must know of the data."""
         count, notes = self.moments.count, []
-        name = lambda c: self.class_names[c] if c < len(self.class_names) else str(c)  # noqa: E731
         if absent := (count == 0).nonzero().flatten().tolist():
+            names = [str(self.class_names[c]) if c < len(self.class_names) else str(c) for c in absent[:5]]
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            notes.append(f"absent and left out: {', '.join(map(name, absent[:5]))}{more}")
-        if single := int((count == 1).sum()):
-            notes.append(f"{single} classes have one sample, so within-class scatter is biased low")
+            notes.append(f"absent and left out: {', '.join(names)}{more}")
         if self.moments.num_present > self.moments.dim + 1:
-            notes.append("more than d + 1 classes: no simplex ETF fits, see log_inverse_distance")
-        if self.moments.num_present == 2:
-            notes.append("two classes: equal norms and angles of centred means hold by construction")
-        if self.moments.num_present > 1 and self._rounding_shows():
-            notes.append(f"rounding of {str(self.moments.dtype).removeprefix('torch.')} features shows: use float32")
+            notes.append("more than d + 1 classes: no simplex ETF fits, see log_inverse_distance_mean")
         if self.moments.skipped:
             notes.append(f"{self.moments.skipped} samples with NaN or infinity left out")
+        return notes
+
+    @cached_property
+    def scatter_caveats(self) -> list[str]:
+        """What a reader of numbers about spread within classes must know besides."""
+        notes = []
+        if single := int((self.moments.count == 1).sum()):
+            which = "1 class has" if single == 1 else f"{single} classes have"
+            notes.append(f"{which} a single sample, so within-class scatter is biased low")
+        if self.moments.num_present > 1 and self._rounding_shows():
+            dtype = str(self.moments.dtype).removeprefix("torch.")
+            notes.append(f"rounding of {dtype} features may show: measure the network in a wider type")
+        return notes
+
+    def note(self, metric: Metric, target: str) -> str | None:
+        """The caveats that belong to a measure, by what it is taken of."""
+        parameters = inspect.signature(metric.function).parameters.keys()
+        of_means = target == "_means" or {"moments", "means", "centre"} & parameters
+        notes = list(self.caveats) if of_means else []
+        if "moments" in parameters:
+            notes += self.scatter_caveats
+        if target == "_means" and self.moments.num_present == 2:
+            notes.append("two classes: equal norms and angles of centred means hold by construction")
         return "; ".join(notes) or None
 
     def _rounding_shows(self) -> bool:
-        how = {"weighting": self.weighting, "centre": self.centre}
-        floor = float(rounding_floor(self.moments, **how))
-        return math.isfinite(floor) and float(trace_ratio(self.moments, **how)) < 10 * floor
+        floor = float(rounding_floor(self.moments, weighting=self.weighting, centre=self.centre))
+        seen = float(trace_ratio(self.moments, weighting=self.weighting, centre=self.centre))
+        return math.isfinite(floor) and seen < 10 * floor
 
 
 def evaluate(evidence: Evidence, metrics: dict[str, Metric]) -> tuple[list[Record], dict[str, Tensor]]:
@@ -144,7 +163,7 @@ def evaluate(evidence: Evidence, metrics: dict[str, Metric]) -> tuple[list[Recor
                 arrays[f"{layer}/{name}"] = value
                 record = Record(layer=layer, measure=name, array=f"{layer}/{name}", note=note, **columns)
             else:
-                note = note or (evidence.flags if columns["centre"] or columns["weighting"] == "class" else None)
+                note = note or evidence.note(metric, target)
                 record = Record(layer=layer, measure=name, value=float(value), unit=metric.unit, note=note, **columns)
             records.append(record)
     return records, arrays
@@ -184,7 +203,7 @@ class _Call:
     arguments: dict[str, object]
 
 
-def _value(call: object) -> tuple[object, str | None]:
+def _value(call: object) -> tuple[Any, str | None]:
     """The measure's value, or NaN with the reason why it has none."""
     if not isinstance(call, _Call):
         return math.nan, str(call)
@@ -195,7 +214,7 @@ def _value(call: object) -> tuple[object, str | None]:
     return (value if isinstance(value, Tensor | float | int) else math.nan), None
 
 
-def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, str | None]:
+def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, Any]:
     """Split, weighting, centre, reduction and baseline of a record of this measure."""
     parameters = inspect.signature(metric.function).parameters
     weighting = centre = None
@@ -214,40 +233,3 @@ def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, str |
         "reduction": None if target == "_classifier" else evidence.reduction,
         "baseline": evidence.baseline,
     }
-
-
-def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]:
-    """What a reader wants beside the measures: sizes, norms, angles and spectra."""
-    moments = evidence.moments
-    count = moments.count[moments.present]
-    numbers = {
-        "present_classes": (moments.num_present, "classes"),
-        "smallest_class": (int(count.min()) if len(count) else 0, "samples"),
-        "largest_class": (int(count.max()) if len(count) else 0, "samples"),
-        "dimension": (moments.dim, "features"),
-    }
-    arrays = {}
-    if moments.num_present > 1:
-        numbers["global_mean_norm"] = (float(moments.global_mean(evidence.centre).norm()), "feature")
-        arrays[f"{evidence.layer}/cosines_means"] = cosines(evidence.means)
-        if moments.scatter is not None:
-            arrays[f"{evidence.layer}/singular_values_features"] = evidence.spectrum
-    if evidence.classifier is not None:
-        arrays[f"{HEAD}/cosines_classifier"] = cosines(evidence.classifier)
-        arrays[f"{HEAD}/singular_values_classifier"] = singular_values(evidence.classifier)
-    how = {"split": evidence.split, "baseline": evidence.baseline}
-    records = [
-        Record(layer=evidence.layer, measure=name, value=value, unit=unit, reduction=evidence.reduction, **how)
-        for name, (value, unit) in numbers.items()
-    ]
-    records += [
-        Record(layer=key.rpartition("/")[0], measure=key.rpartition("/")[2], array=key, centre=evidence.centre, **how)
-        for key in arrays
-    ]
-    return records, arrays
-
-
-def scatter_needed(metrics: dict[str, Metric]) -> bool:
-    """Whether any of these measures needs d x d scatter."""
-    needs = {need for metric in metrics.values() for need in metric.needs}
-    return bool(needs & {"pooled scatter", "matrix"})

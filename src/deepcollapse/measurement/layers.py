@@ -1,9 +1,10 @@
-"""Names of layers: which modules there are, which are measured unless others are chosen, and which one is the head."""
+"""Names of layers: which modules there are, and which are measured unless others are chosen."""
 
 import difflib
 import fnmatch
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -12,8 +13,9 @@ from deepcollapse.errors import LayerNameError
 INPUT = "input"  # the network's raw input, as a layer that can be chosen
 HEAD = "head"  # the classifier's weights, as the layer of their records
 HEAD_INPUT = "head.input"  # the features that enter the classifier
+MOST_LAYERS = 16  # measured by default
 
-# What compilers and data-parallel wrappers put into a module's name.
+# What compilers, checkpointing and sharding put into a module's name.
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
@@ -31,15 +33,25 @@ def unwrapped(network: nn.Module) -> nn.Module:
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:
     """Every submodule by its dotted name, free of what wrappers add; a wrapped module stands for its wrapper.
 
+    A module that is held in several places goes by all of its names. A network that is a single layer is its own head.
+
     >>> list(named_layers(nn.Sequential(nn.Linear(2, 2), nn.ReLU())))
     ['0', '1']
     """
-    layers = {}
-    for name, module in unwrapped(network).named_modules(remove_duplicate=False):
+    root, layers = unwrapped(network), {}
+    for name, module in root.named_modules(remove_duplicate=False):
         clean = ".".join(part for part in name.split(".") if part not in WRAPPERS)
         if clean:
             layers[clean] = module
-    return layers
+    return layers or {HEAD: root}
+
+
+def distinct_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """As `named_layers`, each module once, under its first name."""
+    first = {}
+    for name, module in named_layers(network).items():
+        first.setdefault(module, name)
+    return {name: module for module, name in first.items()}
 
 
 def default_layers(network: nn.Module, head: str | None) -> list[str]:
@@ -47,14 +59,30 @@ def default_layers(network: nn.Module, head: str | None) -> list[str]:
 
     Blocks are modules with parts of their own, held in a Sequential or ModuleList, of a class that occurs there at
     least twice; of nested ones, the outermost. A network without blocks is measured at its activations (else at its
-    linear and convolutional layers), in the order of definition.
+    linear and convolutional layers), in the order of definition. More than 16 are too many to read and to pay for:
+    then 16 of them are taken, evenly spread, the first and the last included.
     """
-    layers = named_layers(network)
-    root = unwrapped(network)
+    return evenly_spread(_natural_layers(network, head), MOST_LAYERS)
+
+
+def evenly_spread(names: list[str], most: int) -> list[str]:
+    """At most `most` of the names, evenly spread, the first and the last included.
+
+    >>> evenly_spread(list("abcdefg"), 4)
+    ['a', 'c', 'e', 'g']
+    """
+    if len(names) <= most:
+        return names
+    return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
+
+
+def _natural_layers(network: nn.Module, head: str | None) -> list[str]:
+    """All the repeated blocks, or all activations, or all linear and convolutional layers."""
+    everywhere, layers, root = named_layers(network), distinct_layers(network), unwrapped(network)
 
     def held(name: str) -> bool:
         parent = name.rpartition(".")[0]
-        return isinstance(layers[parent] if parent else root, nn.Sequential | nn.ModuleList)
+        return isinstance(everywhere[parent] if parent else root, nn.Sequential | nn.ModuleList)
 
     candidates = [n for n, m in layers.items() if held(n) and n != head and len(m._modules) and not _is_stage(m)]
     kinds = Counter(type(layers[n]) for n in candidates)
@@ -77,58 +105,49 @@ def _is_stage(module: nn.Module) -> bool:
     )
 
 
-def choose_layers(
-    network: nn.Module, wanted: str | Sequence[str] | None, head: str | None
-) -> tuple[list[str], set[str]]:
-    """The names that `wanted` asks for, and which of them were asked for by their exact names.
+@dataclass(frozen=True)
+class Choice:
+    """The layers that were chosen; `exact` are those asked for by their own names, which therefore must fire."""
 
-    `wanted` is None (the default layers), "all", a name, or a list of names and patterns (* and ?); "input" is the raw
-    input, and "name#2" the second call of a module that runs several times. Raises LayerNameError where a name or
-    pattern matches nothing, with the names that come close.
+    names: list[str]
+    exact: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def choose_layers(network: nn.Module, wanted: str | Sequence[str] | None, head: str | None) -> Choice:
+    """The layers that `wanted` asks for: None (the default layers), "all", a name, or a list of names and patterns.
+
+    Patterns use * and ?; "input" is the raw input, and "name#2" the second call of a module that runs several times.
+    Raises LayerNameError where a name or pattern matches nothing, with the names that come close.
     """
     if wanted is None:
-        return default_layers(network, head), set()
-    layers, chosen, exact = named_layers(network), [], set()
+        natural = _natural_layers(network, head)
+        chosen = evenly_spread(natural, MOST_LAYERS)
+        note = (
+            f"{len(chosen)} of {len(natural)} layers are measured, evenly spread from {natural[0]} to {natural[-1]}; "
+            "layers=[...] names others"
+        )
+        return Choice(chosen, notes=[note] if len(chosen) < len(natural) else [])
+    everywhere, layers, chosen, exact = named_layers(network), distinct_layers(network), [], set()
     for pattern in [wanted] if isinstance(wanted, str) else wanted:
-        if pattern in (HEAD_INPUT,):
+        if pattern == HEAD_INPUT:
             continue  # always measured where there is a head
-        if pattern == INPUT or pattern.partition("#")[0] in layers:
+        if pattern == INPUT or pattern.partition("#")[0] in everywhere:
             found = [pattern]
             exact.add(pattern)
         else:
             found = list(layers) if pattern == "all" else fnmatch.filter(layers, pattern)
         if not found:
-            raise LayerNameError(_no_such_layer(pattern, list(layers)))
+            raise no_such_layer(pattern, everywhere)
         chosen += found
-    return list(dict.fromkeys(chosen)), exact
+    return Choice(list(dict.fromkeys(chosen)), exact)
 
 
-def _no_such_layer(pattern: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(pattern, names, n=4, cutoff=0.4) or names[:4]
-    return (
-        f"no layer matches {pattern!r}. Close names: {', '.join(close)}. The network has {len(names)}: "
+def no_such_layer(wanted: str, names: Iterable[str]) -> LayerNameError:
+    """The error for a name or pattern that is none of a network's layers."""
+    names = list(names)
+    close = difflib.get_close_matches(wanted, names, n=4, cutoff=0.4) or names[:4]
+    return LayerNameError(
+        f"no layer matches {wanted!r}. Close names: {', '.join(close)}. The network has {len(names)}: "
         "[name for name, _ in network.named_modules()] lists them; patterns may use * and ?."
     )
-
-
-def find_head(network: nn.Module, head: str | None, num_classes: int | None) -> tuple[str, nn.Module] | None:
-    """The final linear layer: by name, or the last nn.Linear that gives `num_classes` numbers. None for head=None.
-
-    Raises LayerNameError where the name is none of the network's, or no layer can be told to be the head.
-    """
-    if head is None:
-        return None
-    layers = named_layers(network)
-    if head != "auto":
-        if head not in layers:
-            raise LayerNameError(_no_such_layer(head, list(layers)))
-        return head, layers[head]
-    linear = {name: module for name, module in layers.items() if isinstance(module, nn.Linear)}
-    fitting = {n: m for n, m in linear.items() if num_classes in (None, m.out_features)}
-    if not fitting:
-        found = ", ".join(f"{n!r} ({m.in_features} to {m.out_features})" for n, m in list(linear.items())[-3:])
-        raise LayerNameError(
-            f"no final linear layer with {num_classes} outputs could be found; the last linear layers are: "
-            f"{found or 'none at all'}. Name it with head='...', or pass head=None to measure without a classifier."
-        )
-    return list(fitting.items())[-1]

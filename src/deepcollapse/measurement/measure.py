@@ -1,30 +1,29 @@
 """`measure`: a network and its data in, the geometry of every layer out."""
 
-import contextlib
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.errors import BatchError, OptionError
+from deepcollapse.errors import BatchError, OptionError, ShapeError
 from deepcollapse.geometry.decision import linear_decisions
 from deepcollapse.geometry.moments import Weighting
-from deepcollapse.measurement.batches import Batch, ReadBatch, network_place, read_batch, to_place
-from deepcollapse.measurement.capture import Capture, Captured, GivenHead
-from deepcollapse.measurement.conclude import Settings, conclude
+from deepcollapse.measurement.batches import ReadBatch
+from deepcollapse.measurement.capture import Capture, Captured
+from deepcollapse.measurement.conclude import Findings, Settings, conclude
 from deepcollapse.measurement.evidence import wanted_measures
+from deepcollapse.measurement.head import GivenHead
 from deepcollapse.measurement.layers import HEAD_INPUT
 from deepcollapse.measurement.measurement import Measurement
-from deepcollapse.measurement.passes import FirstPass, Intake, Kept, relabelled
+from deepcollapse.measurement.passes import FirstPass, Intake, parse_bytes, relabelled
 from deepcollapse.measurement.reduction import Reduction
+from deepcollapse.measurement.runs import Runs, Source
+from deepcollapse.measurement.state import undisturbed
 from deepcollapse.networks import untrained_copy
 
 BASELINES = ("untrained", "shuffled labels")
-UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def measure(
@@ -103,38 +102,65 @@ def measure(
         max_scatter_dim=max_scatter_dim,
         class_names=class_names,
         distributed=distributed,
+        means_of=None if means_of is None else means_of.moments,
     )
-    if unknown := set(baselines) - set(BASELINES):
-        raise OptionError(f"baselines may be {' and '.join(map(repr, BASELINES))}; got {sorted(unknown)[0]!r}.")
-    capture = Capture(network, layers=layers, head=head, num_classes=num_classes, reduction=reduction)
-    budget = parse_bytes(memory_budget)
+    source = Source(batches, read_batch, parse_bytes(memory_budget), progress, distributed)
+    _check_baselines(baselines, source)
 
-    def run_over(capture: Capture) -> "Runs":
-        classes = capture.num_classes
-        if classes is None:
-            raise OptionError("num_classes is not known: there is no head to tell. Pass num_classes=...")
-        intake = Intake(classes, ignore_index, on_nonfinite)
-        return Runs(capture, batches, read_batch, intake, budget, progress, distributed)
+    def capture_of(network: nn.Module) -> tuple[Capture, Intake]:
+        capture = Capture(network, layers=layers, head=head, num_classes=num_classes, reduction=reduction)
+        return capture, Intake(capture.num_classes, ignore_index, on_nonfinite)
 
-    runs = run_over(capture)
-    first = FirstPass(runs.intake, settings.level, loss)
-    with undisturbed(network):
-        again = runs.first(first)
-        records, arrays, moments = conclude(first, again, capture, settings, means_of=means_of)
+    capture, intake = capture_of(network)
+    with undisturbed(network, batches) as randomness, capture:
+        runs = Runs(capture, source, intake, randomness)
+        first = FirstPass(intake, settings.level, loss, settings.means_of)
+        runs.first(first)
+        found = conclude(first, runs, capture, settings)
+        settings = replace(settings, means_of=None)  # a baseline is held against its own means
         if "shuffled labels" in baselines:
-            records += _shuffled(first, runs, capture, settings, seed)
-    notes = list(capture.notes)
+            found.records += _shuffled(first, runs, settings, seed).numbers()
+    notes = [*capture.notes, *first.left_out()]
+    if runs.count > 1:
+        notes.append(f"features passed the memory budget of {source.budget} bytes: the network ran {runs.count} times")
+    if baselines and means_of is not None:
+        notes.append("baselines: nearest class means are those of this split, not of means_of")
     if "untrained" in baselines:
+        runs.kept.batches = None  # the copy's features take their place
         copy, left = untrained_copy(network, seed)
         if left:
             notes.append(f"untrained copy: {len(left)} parameters could not be drawn anew, e.g. {left[0]}")
-        other = run_over(Capture(copy, layers=layers, head=head, num_classes=num_classes, reduction=reduction))
-        start = FirstPass(other.intake, settings.level, loss)
-        with undisturbed(copy):
-            records += conclude(start, other.first(start), other.capture, settings, baseline="untrained")[0]
-    if runs.count > 1:
-        notes.append(f"features passed the memory budget of {budget} bytes: the network ran {runs.count} times")
-    return Measurement(tuple(records), arrays, moments, tuple(moments), runs.count, tuple(notes))
+        capture, intake = capture_of(copy)
+        with undisturbed(copy, batches) as randomness, capture:
+            again = Runs(capture, source, intake, randomness)
+            again.first(start := FirstPass(intake, settings.level))
+            found.records += conclude(start, again, capture, settings, "untrained").numbers()
+    return _measurement(found, runs.count, notes)
+
+
+def _check_baselines(baselines: Sequence[str], source: Source) -> None:
+    if unknown := sorted(set([baselines] if isinstance(baselines, str) else baselines) - set(BASELINES)):
+        raise OptionError(f"baselines may be {' and '.join(map(repr, BASELINES))}; got {unknown[0]!r}.")
+    if "untrained" in baselines and source.runs_once:
+        raise BatchError(
+            "the untrained baseline needs the batches a second time, and they came as an iterator that runs once. "
+            "Pass a DataLoader or a list."
+        )
+
+
+def _shuffled(first: FirstPass, runs: Runs, settings: Settings, seed: int) -> Findings:
+    """What the same features give under labels that were shuffled over all samples."""
+    labels = torch.cat(first.labels).cpu()
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+    other = FirstPass(runs.intake, settings.level)
+    for captured in relabelled(runs, labels, shuffled):
+        other.add(captured)
+    return conclude(other, relabelled(runs, labels, shuffled), runs.capture, settings, "shuffled labels")
+
+
+def _measurement(found: Findings, runs: int, notes: Sequence[str]) -> Measurement:
+    layers = tuple(found.moments)
+    return Measurement(tuple(found.records), found.arrays, found.moments, layers, runs, tuple(notes))
 
 
 def measure_features(
@@ -162,7 +188,7 @@ def measure_features(
 
     >>> measured = measure_features(torch.eye(4), torch.tensor([0, 0, 1, 1]), num_classes=2)
     >>> round(measured["trace_ratio"], 12)
-    1.0
+    2.0
     """
     settings = Settings(
         metrics=wanted_measures(measures),
@@ -173,141 +199,21 @@ def measure_features(
         max_scatter_dim=max_scatter_dim,
         class_names=class_names,
     )
-    features, labels = torch.as_tensor(features), torch.as_tensor(labels)
-    if classifier is not None and decisions is None:
-        decisions = linear_decisions(features, classifier, bias)
-    whole = Captured({HEAD_INPUT: features}, labels, decisions)
-    first = FirstPass(Intake(num_classes, ignore_index, on_nonfinite), settings.level)
-    whole = first.add(whole)
+    features, labels = torch.as_tensor(features).detach(), torch.as_tensor(labels)
+    features = features if features.dtype.is_floating_point else features.double()
+    if features.ndim != 2:
+        raise ShapeError(
+            f"features have shape {tuple(features.shape)}; expected (samples, dim). Pool or flatten other axes first, "
+            "for example features.mean(dim=(2, 3))."
+        )
     head = GivenHead(classifier, bias)
-    records, arrays, moments = conclude(first, [whole], head, settings)
-    return Measurement(tuple(records), arrays, moments, tuple(moments), runs=0)
-
-
-class Runs:
-    """Runs of a network over the same batches: the first one fills the moments, later ones look again."""
-
-    def __init__(
-        self,
-        capture: Capture,
-        batches: Iterable[Any],
-        custom: ReadBatch | None,
-        intake: Intake,
-        budget: int,
-        progress: Callable[[int], None] | None,
-        distributed: bool,
-    ) -> None:
-        self.capture, self.batches, self.custom, self.intake = capture, batches, custom, intake
-        self.progress, self.distributed = progress, distributed
-        self.kept, self.count = Kept(budget), 0
-
-    def first(self, first: FirstPass) -> Iterable[Captured]:
-        """Run once, fill `first`, and give the batches to look at again: those kept, or further runs."""
-        for captured in self._run():
-            self.kept.add(first.add(captured))
-        if self.kept.batches is not None:
-            return self.kept.batches
-        if iter(self.batches) is self.batches:
-            raise BatchError(
-                f"the features take {self.kept.bytes} bytes, more than the memory budget of {self.kept.budget}, so the "
-                "batches are needed a second time, and they came as an iterator that runs once. Pass a DataLoader or a "
-                "list, or raise memory_budget."
-            )
-        return Again(self)
-
-    def _run(self) -> Iterator[Captured]:
-        self.count += 1
-        device, dtype = network_place(self.capture.network)
-        with self.capture:
-            for number, batch in enumerate(self._in_step(), start=1):
-                labels = batch.labels if isinstance(batch.labels, Tensor) else torch.as_tensor(batch.labels)
-                args, kwargs = to_place(batch.args, device, dtype), to_place(batch.kwargs, device, dtype)
-                soft = labels.ndim == 2 and labels.dtype.is_floating_point
-                self.capture.expect(labels[:, 0] if soft else labels)
-                output = self.capture.network(*args, **kwargs)
-                taken = self.capture.take(labels[:, 0] if soft else labels, output)
-                yield replace(taken, labels=labels) if soft else taken
-                if self.progress is not None:
-                    self.progress(number)
-
-    def _in_step(self) -> Iterator[Batch]:
-        """The batches; over processes, one that has run out goes on with ignored labels until all have.
-
-        Sharded networks talk to each other in every forward pass, so each process must make as many.
-        """
-        own = (read_batch(batch, self.custom) for batch in self.batches)
-        if not (self.distributed and torch.distributed.is_initialized()):
-            yield from own
-            return
-        last: Batch | None = None
-        while True:
-            batch = next(own, None)
-            more = torch.tensor([batch is not None], dtype=torch.int32, device=network_place(self.capture.network)[0])
-            torch.distributed.all_reduce(more)
-            if int(more) == 0:
-                return
-            if batch is None and last is None:
-                raise BatchError("this process has no batch at all; give every process at least one.")
-            last = batch or replace(
-                last, labels=torch.full_like(torch.as_tensor(last.labels), self.intake.ignore_index)
-            )
-            yield last
-
-
-class Again:
-    """The same batches once more, by another run of the network each time they are asked for."""
-
-    def __init__(self, runs: Runs) -> None:
-        self.runs = runs
-
-    def __iter__(self) -> Iterator[Captured]:
-        """Run the network over the batches."""
-        for number, captured in enumerate(self.runs._run()):
-            yield self.runs.intake(captured, number)[0]
-
-
-def _shuffled(first: FirstPass, runs: Runs, capture: Capture, settings: Settings, seed: int) -> list:
-    """The records of the same features under labels that were shuffled over all samples."""
-    labels = torch.cat(first.labels).cpu()
-    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-    again = runs.kept.batches if runs.kept.batches is not None else Again(runs)
-    other = FirstPass(runs.intake, settings.level)
-    for captured in relabelled(again, shuffled):
-        other.add(captured)
-    return conclude(other, relabelled(again, shuffled), capture, settings, baseline="shuffled labels")[0]
-
-
-@contextlib.contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's mode and every random generator's state are put back."""
-    modes = {module: module.training for module in network.modules()}
-    python, arrays = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - the user's transforms may draw from it
-    devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
-    try:
-        # Not in inference mode: what is made here is used outside of it.
-        with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.no_grad():
-            network.eval()
-            yield
-    finally:
-        random.setstate(python)
-        numpy.random.set_state(arrays)  # noqa: NPY002
-        for module, training in modes.items():
-            module.training = training
-
-
-def parse_bytes(size: int | str) -> int:
-    """A number of bytes from 1024, "512MiB" or "2GB".
-
-    >>> parse_bytes("2MiB")
-    2097152
-    """
-    text = str(size).strip().replace(" ", "")
-    number = text.rstrip("BkKMGi")
-    unit = text[len(number) :]
-    try:
-        bytes_ = float(number) * UNITS[unit]
-    except (ValueError, KeyError):
-        bytes_ = -1.0
-    if bytes_ < 0:
-        raise OptionError(f"memory budget {size!r} is no size; write a number of bytes, or for example '512MiB'.")
-    return int(bytes_)
+    if head.classifier is not None and head.classifier.shape != (num_classes, features.shape[1]):
+        raise ShapeError(
+            f"the classifier has shape {tuple(head.classifier.shape)}; expected (num_classes, dim) = "
+            f"({num_classes}, {features.shape[1]})."
+        )
+    if head.classifier is not None and decisions is None:
+        decisions = linear_decisions(features, head.classifier, head.bias)
+    first = FirstPass(Intake(num_classes, ignore_index, on_nonfinite), settings.level)
+    whole = first.add(Captured({HEAD_INPUT: features}, labels, decisions))
+    return _measurement(conclude(first, [whole], head, settings), 0, [])

@@ -1,20 +1,19 @@
 """Measuring inside a loop of the user's own."""
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from deepcollapse.errors import BatchError, CaptureError, OptionError
+from deepcollapse.errors import CaptureError
 from deepcollapse.geometry.moments import Weighting
 from deepcollapse.measurement.capture import Capture
 from deepcollapse.measurement.conclude import Settings, conclude
 from deepcollapse.measurement.evidence import wanted_measures
-from deepcollapse.measurement.measure import parse_bytes
 from deepcollapse.measurement.measurement import Measurement
-from deepcollapse.measurement.passes import FirstPass, Intake, Kept
+from deepcollapse.measurement.passes import FirstPass, Intake, Kept, parse_bytes
 from deepcollapse.measurement.reduction import Reduction
 
 
@@ -28,6 +27,7 @@ class Monitor:
 
     Raises CaptureError where a layer does not fire, OptionError where the number of classes cannot be told.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     >>> with Monitor(net, num_classes=2) as monitor:
     ...     for x, y in [(torch.randn(16, 2), torch.arange(16) % 2)]:
@@ -64,51 +64,56 @@ class Monitor:
             reduction=reduction,
             max_scatter_dim=max_scatter_dim,
             class_names=class_names,
+            means_of=None if means_of is None else means_of.moments,
         )
         self.capture = Capture(network, layers=layers, head=head, num_classes=num_classes, reduction=reduction)
-        if self.capture.num_classes is None:
-            raise OptionError("num_classes is not known: there is no head to tell. Pass num_classes=...")
         self.intake = Intake(self.capture.num_classes, ignore_index, on_nonfinite)
-        self.budget, self.means_of = parse_bytes(memory_budget), means_of
-        self._labels: Tensor | None = None
-        self._handle: Any = None
+        self.budget = parse_bytes(memory_budget)
+        self._closing: contextlib.ExitStack | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget what was measured, and start anew (say, at the next epoch)."""
-        self.first, self.kept = FirstPass(self.intake, self.settings.level), Kept(self.budget)
-        self._labels, self._trained, self._unlabelled = None, False, 0
+        self.first = FirstPass(self.intake, self.settings.level, reference=self.settings.means_of)
+        self.kept = Kept(self.budget)
+        self._waiting = self._trained = False
+        self._unlabelled = 0
 
     def __enter__(self) -> "Monitor":
-        self.capture.__enter__()
-        self._handle = self.capture.root.register_forward_hook(self._after_forward)
+        if self._closing is not None:
+            raise CaptureError("this monitor is open already; use one `with monitor:` block at a time.")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.capture)
+            stack.callback(self.capture.root.register_forward_hook(self._after_forward).remove)
+            self._closing = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._handle.remove()
-        self.capture.__exit__()
+        if self._closing is not None:
+            self._closing.close()
+        self._closing = None
         if kind is None:
             self._check_fired()
 
     def labels(self, labels: Any) -> None:
-        """Say the labels of the samples in the next forward pass: (n,), or one a position."""
+        """Say the labels of the samples in the next forward pass: (n,), soft (n, C), or one a position."""
+        if self._closing is None:
+            raise CaptureError("this monitor is not open, so it sees no forward pass. Use it inside `with monitor:`.")
         self._check_fired()
-        labels = torch.as_tensor(labels)
-        if labels.ndim == 0:
-            raise BatchError("labels came as a single number; expected one for each sample, (n,).")
-        self._labels = labels
         self.capture.expect(labels)
+        self._waiting = True
 
     def _check_fired(self) -> None:
-        if self._labels is not None:
-            self._labels = None
+        if self._waiting:
+            self._waiting = False
             raise CaptureError(
-                "labels were given and no forward pass of the monitored network followed. Call monitor.labels(y) right "
-                "before network(x), and open the monitor on the network that is called (for a compiled one, either)."
+                "labels were given and no forward pass of the monitored network was finished with them. Call "
+                "monitor.labels(y) right before network(x), and open the monitor on the network that is called (for a "
+                "compiled one, either)."
             )
 
     def _after_forward(self, network: nn.Module, _: Any, output: Any) -> None:
-        if self._labels is None:
+        if not self._waiting:
             self._unlabelled += 1
             if self._unlabelled == 1:
                 warnings.warn(
@@ -116,11 +121,9 @@ class Monitor:
                     stacklevel=2,
                 )
             return
-        labels, self._labels = self._labels, None
+        self._waiting = False
         self._trained |= network.training
-        # What is made here is used outside of the user's inference mode, if that is what the loop runs in.
-        with torch.inference_mode(False), torch.no_grad():
-            self.kept.add(self.first.add(self.capture.take(labels, output)))
+        self.kept.add(self.first.add(self.capture.take(output)))
 
     def compute(self) -> Measurement:
         """The measurement of everything since the start, or the last `reset`. Raises BatchError before any batch."""
@@ -129,13 +132,13 @@ class Monitor:
             f"it takes a second look at the features, and those passed the memory budget of {self.budget} bytes; "
             "raise memory_budget, or use deepcollapse.measure, which runs the network twice"
         )
-        with torch.inference_mode(False), torch.no_grad():
-            records, arrays, moments = conclude(
-                self.first, reason if again is None else again, self.capture, self.settings, means_of=self.means_of
-            )
-        notes = list(self.capture.notes)
+        found = conclude(self.first, reason if again is None else again, self.capture, self.settings)
+        notes = [*self.capture.notes, *self.first.left_out()]
+        if again is None:
+            notes.append(f"features passed the memory budget of {self.budget} bytes: measures of a second look are NaN")
         if self._trained:
             notes.append("the network ran in training mode: features moved while they were measured")
         if self._unlabelled:
             notes.append(f"{self._unlabelled} forward passes came without labels and are left out")
-        return Measurement(tuple(records), arrays, moments, tuple(moments), runs=1, notes=tuple(notes))
+        layers = tuple(found.moments)
+        return Measurement(tuple(found.records), found.arrays, found.moments, layers, runs=1, notes=tuple(notes))

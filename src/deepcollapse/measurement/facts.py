@@ -1,0 +1,42 @@
+"""What a reader wants beside the measures: sizes, norms, angles and spectra."""
+
+from typing import Any
+
+from torch import Tensor
+
+from deepcollapse.geometry import cosines, singular_values
+from deepcollapse.measurement.evidence import Evidence
+from deepcollapse.measurement.layers import HEAD
+from deepcollapse.records import Record
+
+
+def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]:
+    """Records of a layer's class sizes, dimension and norm of the global mean; arrays of angles and spectra."""
+    moments = evidence.moments
+    count = moments.count[moments.present]
+    numbers: dict[str, tuple[float, str]] = {
+        "present_classes": (moments.num_present, "classes"),
+        "smallest_class": (int(count.min()) if len(count) else 0, "samples"),
+        "largest_class": (int(count.max()) if len(count) else 0, "samples"),
+        "dimension": (moments.dim, "features"),
+    }
+    arrays = {}
+    if moments.num_present > 1:
+        numbers["global_mean_norm"] = (float(moments.global_mean(evidence.centre).norm()), "feature")
+        arrays[f"{evidence.layer}/cosines_means"] = cosines(evidence.means)
+        if moments.scatter is not None:
+            arrays[f"{evidence.layer}/singular_values_features"] = evidence.spectrum
+    if evidence.classifier is not None:
+        arrays[f"{HEAD}/cosines_classifier"] = cosines(evidence.classifier)
+        arrays[f"{HEAD}/singular_values_classifier"] = singular_values(evidence.classifier)
+    how: dict[str, Any] = {"split": evidence.split, "baseline": evidence.baseline}
+    records = [
+        Record(layer=evidence.layer, measure=name, value=value, unit=unit, reduction=evidence.reduction, **how)
+        for name, (value, unit) in numbers.items()
+    ]
+    for key in arrays:
+        layer, _, measure = key.rpartition("/")
+        centre = None if layer == HEAD else "sample" if measure == "singular_values_features" else evidence.centre
+        reduction = None if layer == HEAD else evidence.reduction
+        records.append(Record(layer=layer, measure=measure, array=key, centre=centre, reduction=reduction, **how))
+    return records, arrays
