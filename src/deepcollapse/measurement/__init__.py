@@ -1,8 +1,8 @@
 """How networks are measured: hooks that capture each layer, two looks at the data, and a monitor for your own loop."""
 
 from deepcollapse.measurement.layers import HEAD, HEAD_INPUT, INPUT, default_layers
-from deepcollapse.measurement.measure import BASELINES, measure, measure_features
-from deepcollapse.measurement.measurement import Measurement
+from deepcollapse.measurement.measure import measure, measure_features
+from deepcollapse.measurement.measurement import BASELINES, Measurement
 from deepcollapse.measurement.monitor import Monitor
 
 __all__ = [

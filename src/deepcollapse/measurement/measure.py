@@ -16,14 +16,12 @@ from deepcollapse.measurement.conclude import Findings, Settings, conclude
 from deepcollapse.measurement.evidence import wanted_measures
 from deepcollapse.measurement.head import GivenHead
 from deepcollapse.measurement.layers import HEAD_INPUT
-from deepcollapse.measurement.measurement import Measurement
+from deepcollapse.measurement.measurement import BASELINES, Measurement
 from deepcollapse.measurement.passes import FirstPass, Intake, parse_bytes, relabelled
 from deepcollapse.measurement.reduction import Reduction
 from deepcollapse.measurement.runs import Runs, Source
 from deepcollapse.measurement.state import undisturbed
 from deepcollapse.networks import untrained_copy
-
-BASELINES = ("untrained", "shuffled labels")
 
 
 def measure(

@@ -1,18 +1,22 @@
 """The result of measuring: records, arrays and moments of every layer."""
 
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from deepcollapse.errors import UnknownNameError
 from deepcollapse.geometry import METRICS, ClassMoments
-from deepcollapse.measurement.layers import HEAD_INPUT
+from deepcollapse.measurement.layers import HEAD, HEAD_INPUT
 from deepcollapse.records import Record, Run
 
 if TYPE_CHECKING:
     import pandas
 
+BASELINES = ("untrained", "shuffled labels")
 PAPYAN = (
     "within_class_variability",
     "equinorm_means",
@@ -33,7 +37,7 @@ class Measurement:
         moments: class moments of each layer, in order of depth; NC4 of a test split is taken against those of train.
         layers: the layers measured, in the order in which they fire.
         runs: how often the network ran over the data: 1 where the features fitted the memory budget, 2 beyond it.
-        notes: what was left out, and why.
+        notes: what was left out, and why; a note of one number stands in its record.
 
     `measurement["within_class_variability"]` is a number at the head's input, `measurement["cdnv", "blocks.0"]` at a
     layer; `to_frame()` is a pandas table, and `print(measurement)` a short one.
@@ -47,17 +51,27 @@ class Measurement:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, key: str | tuple[str, str]) -> float:
-        """The value of a measure, at the head's input or at the layer named second; KeyError where it is not there."""
+        """The value of a measure, at the head's input or at the layer named second; NaN where it is undefined.
+
+        Raises UnknownNameError, a LookupError, where there is no such number.
+        """
         measure, layer = (key, None) if isinstance(key, str) else key
-        wanted = (layer,) if layer else (HEAD_INPUT, "head", "network", "all", *self.layers[-1:])
-        for place in wanted:
-            for record in self.records:
-                if (record.measure, record.layer, record.baseline) == (measure, place, None) and record.array is None:
-                    return float("nan") if record.value is None else float(record.value)
-        raise UnknownNameError(
-            f"nothing was measured under {measure!r} at {layer or 'the head or its input'}. "
-            f"Layers: {', '.join(self.layers)}; to_frame() shows every number."
-        )
+        record = self._find(measure, layer)
+        if record is None:
+            raise UnknownNameError(
+                f"nothing was measured under {measure!r} at {layer or 'the head or its input'}. "
+                f"Layers: {', '.join(self.layers)}; to_frame() shows every number."
+            )
+        return float("nan") if record.value is None else float(record.value)
+
+    def _find(self, measure: str, layer: str | None = None, baseline: str | None = None) -> Record | None:
+        places = (layer,) if layer else (HEAD_INPUT, HEAD, "network", "all", *self.layers[-1:])
+        found = [self._numbers.get((measure, place, baseline)) for place in places]
+        return next((record for record in found if record is not None), None)
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[str, str, str | None], Record]:
+        return {(r.measure, r.layer, r.baseline): r for r in self.records if r.array is None}
 
     def to_frame(self) -> "pandas.DataFrame":
         """Every record as a row of a pandas table."""
@@ -76,22 +90,32 @@ class Measurement:
         )
 
     def __str__(self) -> str:
-        """NC1 to NC4 at the head's input, and NC1 by layer, in plain text."""
-        lines = [f"{'measure':<34}{'value':>14}{'at collapse':>14}"]
-        for name in PAPYAN:
-            value = self._or_none(name)
-            if value is not None:
-                lines.append(f"{name:<34}{value:>14.6g}{_collapsed(name):>14}")
-        nc1 = [(layer, self._or_none("within_class_variability", layer)) for layer in self.layers]
-        lines += ["", f"{'layer':<34}{'NC1':>14}"]
-        lines += [f"{layer:<34}{value:>14.6g}" for layer, value in nc1 if value is not None]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        """NC1 to NC4 at the head's input, and NC1 by layer, beside the baselines, in 80 columns of plain text."""
+        baselines = [b for b in BASELINES if any(record.baseline == b for record in self.records)]
+        heads = ["value", "at collapse", *(baseline.split()[0] for baseline in baselines)]
+        told = [(name, self._find(name)) for name in PAPYAN]
+        lines = [_line("measure", heads)]
+        for name, record in told:
+            if record is not None:
+                beside = [self._find(name, record.layer, baseline) for baseline in baselines]
+                lines.append(_line(name, [_text(record), _collapsed(name), *map(_text, beside)]))
+        lines += ["", _line("layer", ["NC1", "", *heads[2:]])]
+        for layer in self.layers:
+            values = [self._find(PAPYAN[0], layer, baseline) for baseline in (None, *baselines)]
+            if values[0] is not None:
+                lines.append(_line(layer, [_text(values[0]), "", *map(_text, values[1:])]))
+        notes = dict.fromkeys([*(r.note for _, r in told if r is not None and r.note), *self.notes])
+        wrapped = (textwrap.wrap(f"note: {note}", 80, subsequent_indent="  ") for note in notes)
+        return "\n".join([*lines, *(line for lines in wrapped for line in lines)])
 
-    def _or_none(self, name: str, layer: str | None = None) -> float | None:
-        try:
-            return self[(name, layer) if layer else name]
-        except UnknownNameError:
-            return None
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    name = name if len(name) < 32 else "…" + name[-30:]
+    return (f"{name:<32}" + "".join(f"{cell:>12}" for cell in cells)).rstrip()
+
+
+def _text(record: Record | None) -> str:
+    return "" if record is None else "nan" if record.value is None else f"{record.value:.5g}"
 
 
 def _collapsed(name: str) -> str:
