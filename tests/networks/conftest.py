@@ -1,13 +1,9 @@
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-
-# The shim lies beside the test folders, which pytest does not put on the path.
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(autouse=True)
@@ -17,17 +13,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def vision() -> None:
-    """timm and torchvision can be imported, with the shim where they need it."""
-    for package in ("timm", "torchvision"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
-    from torchvision_shim import mend_torchvision
-
-    mend_torchvision()
 
 
 @pytest.fixture

@@ -1,0 +1,19 @@
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+# The shim lies beside the test folders, which pytest does not put on the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def vision() -> None:
+    """timm and torchvision can be imported, with the shim where they need it."""
+    for package in ("timm", "torchvision"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    from torchvision_shim import mend_torchvision
+
+    mend_torchvision()
