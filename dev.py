@@ -1,4 +1,4 @@
-"""Set up and work on deepcollapse with nothing but Python 3.11+: `python3 dev.py demo | test | bench | check | lint`.
+"""Set up and work on deepcollapse with nothing but Python 3.11+: `python3 dev.py demo | test | bench | check | docs`.
 
 The environment lives in `.venv`, is pinned by `constraints.txt`, and is made again whenever those pins or the
 project's dependencies change. Everything after the command's name is handed on, e.g. `python3 dev.py test -k nc1`.
@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -35,7 +34,8 @@ def wanted() -> str:
 def environment_for_uv() -> dict[str, str]:
     """The environment variables under which uv finds the wheels that pip would find.
 
-    uv reads none of pip's configuration, so a folder of wheels that pip knows (say, a CPU build of torch) is named to it.
+    uv reads none of pip's configuration, so a folder of wheels that pip knows (say, a CPU build of torch) is named to
+    it.
     """
     listed = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     settings = dict(line.split("=", 1) for line in listed.splitlines() if "=" in line)
@@ -45,17 +45,18 @@ def environment_for_uv() -> dict[str, str]:
 
 def set_up() -> None:
     """Make or refresh `.venv`: uv installs where it can be had, pip otherwise."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs an older Python must read why it ends
         raise SystemExit(f"deepcollapse needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
     if STAMP.exists() and STAMP.read_text() == wanted():
         return
     print("Setting up .venv (once; a minute or so) ...", flush=True)
     if not PYTHON.exists():
         run(sys.executable, "-m", "venv", VENV)
+    import tomllib  # new in Python 3.11: at the top it would fail before the line that says so
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     arguments = ["install", "--quiet", "-c", ROOT / "constraints.txt", "-e", ROOT, *project["dependency-groups"]["dev"]]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    has_uv = subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "uv"], **quiet).returncode == 0
+    has_uv = not subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "uv"], capture_output=True).returncode
     uv = [PYTHON, "-m", "uv", "pip", *arguments]
     if not has_uv or subprocess.run([str(part) for part in uv], cwd=ROOT, env=environment_for_uv()).returncode:
         print("uv could not install everything; trying pip ...", flush=True)
@@ -91,18 +92,23 @@ def bench(*arguments: str) -> None:
     run(PYTHON, ROOT / "benchmarks" / "run.py", *arguments)
 
 
+def docs(*_: str) -> None:
+    """Write the pages of docs/ that are made from the code."""
+    run(PYTHON, ROOT / "docs" / "generate.py")
+
+
 def clean(*_: str) -> None:
     """Remove the environment."""
     shutil.rmtree(VENV, ignore_errors=True)
 
 
-COMMANDS = {task.__name__: task for task in (demo, test, bench, lint, check, clean)}
+COMMANDS = {task.__name__: task for task in (demo, test, bench, lint, check, docs, clean)}
 
 
 def main(arguments: list[str]) -> None:
     """Set up, then run the command that was named."""
     if not arguments or arguments[0] not in COMMANDS:
-        lines = (f"  python3 dev.py {name:<6} {task.__doc__.splitlines()[0]}" for name, task in COMMANDS.items())
+        lines = (f"  python3 dev.py {name:<6} {str(task.__doc__).splitlines()[0]}" for name, task in COMMANDS.items())
         raise SystemExit("Say what to do:\n" + "\n".join(lines))
     name, *rest = arguments
     if name != "clean":

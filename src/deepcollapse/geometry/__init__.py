@@ -178,3 +178,7 @@ __all__ = [
     "nrc3_at",
     "nrc3",
 ]
+
+# Tables and records list the measures as they are listed here, not as they happened to be imported.
+for _name in [name for name in __all__ if name in METRICS]:
+    METRICS[_name] = METRICS.pop(_name)

@@ -13,18 +13,16 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 # What a measure may ask for, and what each costs to get.
 NEEDS = {
-    "moments": "counts, means and traces of each class: one pass",
-    "span scatter": "within-class scatter in the span of the class means: a second look at the features",
-    "pooled scatter": "the d x d pooled within-class scatter: one pass, d x d memory",
-    "class scatter": "one d x d scatter per class: one pass, C x d x d memory",
-    "decisions": "the network's decision on each sample and the nearest class mean: a second look at the features",
-    "rows": "any set of C vectors: centred class means, or the rows of the classifier",
+    "moments": "counts, means and traces of each class (one pass)",
+    "span scatter": "within-class scatter in the span of the class means (a second look at the features)",
+    "pooled scatter": "the d x d pooled within-class scatter (one pass, d x d memory)",
+    "decisions": "the network's decision on each sample and the nearest class mean (a second look at the features)",
+    "rows": "any set of C vectors, such as centred class means, or the rows of the classifier",
     "matrix": "any matrix, or its singular values",
     "classifier": "the final linear layer's weights",
     "bias": "the final linear layer's bias",
     "means": "centred class means",
     "features": "every sample's features",
-    "layers": "a number for each layer, in order of depth",
     "targets": "regression targets",
     "foreign features": "features of samples from outside the training classes",
 }
@@ -38,7 +36,7 @@ INVARIANCES = {
 }
 
 UNITS = {
-    "1": "dimensionless: unchanged by scale",
+    "1": "dimensionless, unchanged by scale",
     "row": "the unit of the rows that are passed, so that of the features for class means",
     "1/feature^2": "one over the unit of the features squared",
     "logit": "the unit of the head's output",

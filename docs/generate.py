@@ -1,0 +1,119 @@
+"""Write docs/measures.md from what the measures declare of themselves: `python3 dev.py docs`."""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from deepcollapse import geometry
+from deepcollapse.geometry.metric import INVARIANCES, METRICS, NEEDS, UNITS, Metric
+
+DOCS = Path(__file__).parent
+HEAD = """# All measures
+
+Made from the measures' own facts by `python3 dev.py docs`; change the facts, not this page. Which measure answers your
+question is in [choose.md](choose.md), and the words are in [glossary.md](glossary.md).
+
+Each is a pure function of `deepcollapse.geometry`, held to its facts by `tests/geometry/test_contracts.py`.
+`mu_c` is the mean of class c, `mu_G` the mean of those (or of all samples), `w_c` a row of the classifier `W`, `b` its
+bias; N samples, C classes, d features, n_c samples of class c, B classes of a subset, t targets, k <= C-1 directions,
+an m x n matrix. *At collapse* means features on an exact simplex ETF, balanced, with the classifier proportional to the
+class means; an empty entry means that collapse does not fix it. *Cost* counts the operations beyond what it needs
+(for "span scatter" and "decisions": of the second look).
+"""
+
+
+def references(text: str) -> dict[str, dict[str, str]]:
+    """The entries of a .bib file, key -> fields, for entries laid out one field a line."""
+    entries = {}
+    for key, body in re.findall(r"^@\w+\{(\w+),\n(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+        fields = re.findall(r"^\s*(\w+)\s*= \{(.*)\},$", body, re.MULTILINE)
+        entries[key] = {name: re.sub(r"[{}]", "", value) for name, value in fields}
+    return entries
+
+
+def citation(entry: dict[str, str]) -> str:
+    """'Papyan, Han & Donoho 2020', with 'et al.' past three authors, and a link where there is one."""
+    surnames = [name.split(",")[0] for name in entry["author"].split(" and ")]
+    names = f"{surnames[0]} et al." if len(surnames) > 3 else " & ".join([", ".join(surnames[:-1]), surnames[-1]])
+    words = f"{names.removeprefix(' & ')} {entry['year']}"
+    return f"[{words}](https://arxiv.org/abs/{entry['eprint']})" if "eprint" in entry else words
+
+
+def escaped(text: str) -> str:
+    """Formulas in plain text, safe from Markdown: nothing is emphasis or a tag."""
+    return re.sub(r"([*\\]|<(?=\w))", r"\\\1", text)
+
+
+def interval(metric: Metric) -> str:
+    """The range as a reader writes it."""
+    return "[" + ", ".join(f"{end:.6g}" for end in metric.range).replace("inf", "∞") + "]"
+
+
+def first_paragraph(thing: object) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return inspect.cleandoc(getattr(thing, "__doc__", None) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def at_collapse(metric: Metric) -> str:
+    """The value at full collapse, with signs for infinity."""
+    return metric.at_collapse.replace("inf", "∞")
+
+
+def entry(metric: Metric, bib: dict[str, dict[str, str]]) -> str:
+    """One measure: its name, definition and facts."""
+    facts = [f"range {interval(metric)}"]
+    facts += [f"at collapse {at_collapse(metric)}"] if metric.at_collapse else []
+    facts += ["dimensionless" if metric.unit == "1" else f"unit: {metric.unit}"]
+    facts += [f"unchanged by {', '.join(metric.invariant_to)}"]
+    facts += [f"needs {', '.join(metric.needs)}", metric.cost, citation(bib[metric.source])]
+    definition = escaped(metric.definition.removeprefix(f"{metric.symbol}: "))
+    return f"### `{metric.name}`\n\n**{escaped(metric.symbol)}**: {definition}\n\n{' · '.join(facts)}\n"
+
+
+def module_of(name: str) -> str:
+    """The module of geometry that a public name comes from."""
+    home = getattr(getattr(geometry, name), "__module__", "deepcollapse.geometry.metric")
+    return home if home.startswith("deepcollapse.") else "deepcollapse.geometry.metric"
+
+
+def sections(bib: dict[str, dict[str, str]]) -> Iterator[str]:
+    """The page from top to bottom."""
+    yield HEAD
+    yield "| measure | symbol | range | at collapse | unit | unchanged by |\n|---|---|---|---|---|---|"
+    for m in METRICS.values():
+        facts = (escaped(m.symbol).replace("|", r"\|"), interval(m), at_collapse(m), m.unit, ", ".join(m.invariant_to))
+        yield f"| [`{m.name}`](#{m.name}) | {' | '.join(facts)} |"
+    yield "\n**Maps of feature space.** `rows` and `matrix` are moved as they are given. Centred class means do not"
+    yield "move under translation, so neither do the measures of NC2 when they are taken of these.\n"
+    yield "\n".join(f"- *{name}*: {meaning}" for name, meaning in INVARIANCES.items())
+    yield "\n**Needs.**\n\n" + "\n".join(f"- *{name}*: {meaning}" for name, meaning in NEEDS.items())
+    yield "\n**Units.**\n\n" + "\n".join(f"- *{name}*: {meaning}" for name, meaning in UNITS.items())
+    beside = []
+    for module, names in groupby(geometry.__all__, module_of):
+        listed = list(names)
+        beside += [name for name in listed if name not in METRICS]
+        if any(name in METRICS for name in listed):
+            yield f"\n## {first_paragraph(sys.modules[module])}\n"
+            yield "\n".join(entry(METRICS[name], bib) for name in listed if name in METRICS)
+    yield "\n## Beside the measures\n\nWhat they are made of, what is an array, and what is known of the optimum.\n"
+    for name in beside:
+        thing = getattr(geometry, name)
+        said = first_paragraph(thing) if callable(thing) else "All measures with their facts, by name."
+        yield f"- `{name}`: {escaped(said)}"
+    yield "\n## References\n"
+    for key, fields in bib.items():
+        yield f"- `{key}`: {citation(fields)}, *{fields['title']}*"
+
+
+def measures_page() -> str:
+    """The whole page, as docs/measures.md must be."""
+    bib = references((DOCS / "references.bib").read_text(encoding="utf-8"))
+    return "\n".join(sections(bib)).replace("\n\n\n", "\n\n") + "\n"
+
+
+if __name__ == "__main__":
+    (DOCS / "measures.md").write_text(measures_page(), encoding="utf-8")
+    print(f"wrote {DOCS / 'measures.md'}")
