@@ -39,6 +39,11 @@ def geometry(epoch, split, collapse):
         disagreement = max(0.0, fade(epoch, 0.3 / (1 + depth)) - 0.002)
         yield Record(layer=layer, measure="nearest_class_mean_disagreement", value=disagreement, **facts)
     yield Record(layer="head.input", measure="present_classes", value=4, unit="classes", **facts)
+    law = {"rho": 0.2 + fade(epoch, 0.9), "intercept": 1.5, "correlation": -0.991, "r_squared": 0.982}
+    for part, value in law.items():
+        yield Record(layer="all", measure=f"equi_separation_{part}", value=value, **facts)
+    note = "first of 3 layers with nearest-mean error at most 0.01"
+    yield Record(layer="all", measure="effective_depth", value=2, unit="layers", note=note, epoch=epoch, split=split)
     if split == "train":
         for name in ("equinorm_classifier", "equiangularity_classifier", "maximal_angle_classifier"):
             yield Record(epoch=epoch, layer="head", measure=name, value=fade(epoch, 0.5, collapse * 0.8))
@@ -51,6 +56,7 @@ def arrays(epoch, rng, collapse):
     noise = rng.normal(size=(4, 4))
     cosines = np.where(np.eye(4) == 1, 1.0, -1 / 3 + spread * (noise + noise.T) / 4)
     found = {("cosines_means", "head.input"): cosines, ("cosines_classifier", "head"): cosines * 0.9 + 0.1 * np.eye(4)}
+    found["class_variability", "head.input"] = spread * np.array([0.2, 0.4, 0.1, 0.3])
     for layer in LAYERS:
         found["singular_values_features", layer] = 10.0 * np.r_[1.0, 0.9, 0.8, spread * 0.7 ** np.arange(9)]
     found["singular_values_classifier", "head"] = 2.0 + spread * np.arange(4)[::-1]

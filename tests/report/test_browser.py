@@ -26,8 +26,8 @@ def test_a_real_browser_draws_every_figure_and_complains_of_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     dom = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
     figures = len(re.findall(r'<figure class="plot', dom))
-    assert figures == 15
-    assert 'data-drawn="15"' in dom
+    assert figures == 19
+    assert 'data-drawn="19"' in dom
     # Two layers of SVG a figure; the simplex in space has its points in WebGL.
     assert dom.count('class="main-svg"') >= 2 * figures
     assert dom.count("<canvas") >= 1

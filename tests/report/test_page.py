@@ -9,7 +9,7 @@ from sample import EPOCHS, VERTICES, make_run
 from deepcollapse.errors import RunError
 from deepcollapse.records import Record, Run
 from deepcollapse.report import write_page
-from deepcollapse.report.figures import angles, collapse, layers, simplex, spectra, training
+from deepcollapse.report.figures import angles, classes, collapse, laws, layers, simplex, spectra, training
 from deepcollapse.report.view import distinct, few, views
 
 EVIL = "<script>alert(1)</script>"
@@ -19,6 +19,10 @@ WORSE = "</script><img src=x onerror=alert(2)>"
 def without_plotly(page):
     """The page less its first script, which is plotly's own."""
     return re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
+
+
+def headings(page):
+    return re.findall(r"<h2[^>]*>(.*?)</h2>", page)
 
 
 def blocks(page):
@@ -50,8 +54,9 @@ def test_every_name_is_text_and_never_markup(tmp_path):
 
 def test_nothing_is_ever_loaded(page):
     own = without_plotly(page)
-    assert not re.findall(r"""(?:src|href|action|url)\s*[=(]""", own)
-    assert "http://" not in own
+    # Links lead to parts of the page, and pictures clip themselves; nothing else names a place.
+    assert not re.findall(r"""(?:src|href|action|url)\s*[=(](?!"#part-\d+"|#clip)""", own)
+    assert "http://" not in own.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert "https://" not in own
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]  # pyright: ignore[reportOptionalSubscript]
     assert re.fullmatch(
@@ -67,26 +72,39 @@ def test_plotly_is_in_the_page_once(page):
 
 
 def test_several_runs_share_curves_and_have_parts_of_their_own(page):
-    titles = re.findall(r"<h[23]>(.*?)</h[23]>", page)
+    titles = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page)
     alone = [
         "Layer by layer",
+        "The law of equi-separation",
+        "Class by class",
         "Angles between classes",
         "Singular values by layer",
-        "Falling onto the simplex",
-        "Baselines",
+        "Four classes in space",
     ]
     assert titles == [
-        "What is seen: steady",
-        "What is seen: slow",
+        "What is seen",
         "Neural collapse over training",
         "Accuracy and loss",
         "Run steady",
         *alone,
         "Run slow",
         *alone,
-        "Recipe and provenance",
+        "Numbers, recipe and provenance",
     ]
-    nc1 = blocks(page)[0]
+    links = re.findall(r'<a href="#(part-\d+)">(.*?)</a>', page)
+    assert [name for _, name in links] == [
+        "Neural collapse over training",
+        "Accuracy and loss",
+        "Run steady",
+        "Run slow",
+    ]
+    assert all(f' id="{anchor}"' in page for anchor, _ in links)
+    steady, slow, nc1 = blocks(page)[:3]
+    # One slider moves both runs' pictures.
+    assert [(one["title"], one["control"], one["group"], one["run"]) for one in (steady, slow)] == [
+        ("Three classes falling onto the simplex: steady", "slider", "simplex", ""),
+        ("Three classes falling onto the simplex: slow", None, "simplex", ""),
+    ]
     assert [trace["name"] for trace in nc1["frames"][0]["data"]] == ["steady, features", "slow, features"]
     assert len(nc1["layout"]["shapes"]) == 2
 
@@ -94,13 +112,14 @@ def test_several_runs_share_curves_and_have_parts_of_their_own(page):
 def figures_of(run):
     view = views(run)[0]
     sections = [collapse.section([view]), training.section([view])]
-    sections += [part.section(view) for part in (layers, angles, spectra, simplex)]
-    return [figure for part in sections if part is not None for figure in part.figures]
+    sections += [part.section(view) for part in (layers, laws, classes, angles, spectra, simplex)]
+    figures = [figure for part in sections if part is not None for figure in part.figures]
+    return [*figures, simplex.picture(view)]
 
 
 def test_plotly_knows_every_attribute(run):
     figures = figures_of(run)
-    assert len(figures) == 15
+    assert len(figures) == 19
     for figure in figures:
         for frame in figure.frames:
             go.Figure(data=frame.data, layout=figure.layout | frame.layout)
@@ -122,7 +141,7 @@ def test_what_was_not_recorded_is_not_drawn(tmp_path):
     run = Run.create(tmp_path / "r", recipe={}, class_names=[], data_digest={}, device="cpu", seed=None)
     run.append([Record(epoch=1, split="train", layer="network", measure="accuracy", value=0.5)])
     text = write_page(run.path, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert re.findall(r"<h2>(.*?)</h2>", text) == ["What is seen", "Recipe and provenance"]
+    assert headings(text) == ["What is seen", "Numbers, recipe and provenance"]
     assert blocks(text) == []
 
 
@@ -130,14 +149,13 @@ def test_arrays_that_are_gone_leave_the_rest(tmp_path):
     run = make_run(tmp_path / "r")
     for file in (run.path / "arrays").iterdir():
         file.unlink()
-    titles = re.findall(r"<h2>(.*?)</h2>", write_page(run, tmp_path / "r.html").read_text(encoding="utf-8"))
-    assert titles == [
+    assert headings(write_page(run, tmp_path / "r.html").read_text(encoding="utf-8")) == [
         "What is seen",
         "Neural collapse over training",
         "Accuracy and loss",
         "Layer by layer",
-        "Baselines",
-        "Recipe and provenance",
+        "The law of equi-separation",
+        "Numbers, recipe and provenance",
     ]
 
 
@@ -145,7 +163,7 @@ def test_a_network_measured_once_has_depth_but_no_curves(tmp_path):
     run = make_run(tmp_path / "r", epochs=(12,))
     text = write_page(run, tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Neural collapse over training" not in text
-    assert [block["control"] for block in blocks(text)] == ["select", None, None, None, None, None]
+    assert [block["control"] for block in blocks(text)] == [None, "select", *[None] * 6]
 
 
 def test_no_runs_is_an_error(tmp_path):
@@ -177,6 +195,12 @@ def test_the_corners_are_those_that_geometry_turns_features_onto():
 def test_the_classifier_has_its_line_among_the_singular_values(run):
     section = spectra.section(views(run)[0])
     assert section is not None
-    assert [key.label for key in section.legend] == ["blocks.0", "blocks.1", "head.input", "classifier", "C − 1 = 3"]
+    assert [key.label for key in section.legend] == [
+        "blocks.0",
+        "blocks.1",
+        "head's input",
+        "classifier",
+        "C − 1 = 3",
+    ]
     colors = [trace["line"]["color"] for trace in section.figures[0].frames[-1].data]
     assert len(set(colors)) == len(colors) == 4

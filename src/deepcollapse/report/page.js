@@ -22,42 +22,70 @@
   const draw = (figure) => {
     const frame = figure.frames[figure.at];
     const layout = merge({ autosize: true, ...figure.layout }, frame.layout);
+    figure.stale = false;
     // Plotly writes into what it is given: it gets a copy, so that a frame is the same when it comes round again.
     return Plotly.react(figure.canvas, structuredClone(frame.data), structuredClone(layout), settings);
   };
 
+  // What is out of sight is drawn when it comes into sight: play stays smooth.
+  const sight = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const figure = figures.find((one) => one.canvas === target);
+      figure.seen = isIntersecting;
+      if (isIntersecting && figure.stale) draw(figure);
+    }
+  }, { rootMargin: "200px" });
+
+  // The frame of one figure that goes with a frame of another: of the same epoch or nearest to it, or of one name.
+  const match = (frames, wanted) => {
+    if (wanted.epoch === null) return frames.findIndex((frame) => frame.label === wanted.label);
+    const away = frames.map((frame) => Math.abs(frame.epoch - wanted.epoch));
+    return away.indexOf(Math.min(...away));
+  };
+
   const show = (figure, at) => {
-    const name = figure.frames[at].label;
+    const wanted = figure.frames[at];
     for (const other of figures) {
       if (other !== figure && (!figure.group || other.group !== figure.group || other.run !== figure.run)) continue;
-      const found = other === figure ? at : other.frames.findIndex((frame) => frame.label === name);
+      const found = other === figure ? at : match(other.frames, wanted);
       if (found < 0 || (found === other.at && other !== figure)) continue;
       other.at = found;
+      const label = other.frames[found].label;
       if (other.input) other.input.value = found;
-      if (other.output) other.output.textContent = other.frames[found].label;
-      draw(other);
+      if (other.output) {
+        other.output.textContent = label;
+        other.input.setAttribute("aria-valuetext", label);
+      }
+      if (other === figure || other.seen) draw(other);
+      else other.stale = true;
     }
   };
 
   const addSlider = (figure, controls) => {
     const last = figure.frames.length - 1;
     const button = make("button", { type: "button", textContent: "Play" }, controls);
-    const fields = { type: "range", min: 0, max: last, step: 1, value: figure.at, ariaLabel: "epoch" };
+    button.setAttribute("aria-label", `Play: ${figure.title}`);
+    const fields = { type: "range", min: 0, max: last, step: 1, value: figure.at };
     figure.input = make("input", fields, controls);
+    figure.input.setAttribute("aria-label", `epoch, ${figure.title}`);
+    figure.input.setAttribute("aria-valuetext", figure.frames[figure.at].label);
     figure.output = make("output", { textContent: figure.frames[figure.at].label }, controls);
     let timer = null;
     const stop = () => {
       clearInterval(timer);
       timer = null;
       button.textContent = "Play";
+      button.setAttribute("aria-label", `Play: ${figure.title}`);
+    };
+    figure.play = () => {
+      button.textContent = "Pause";
+      button.setAttribute("aria-label", `Pause: ${figure.title}`);
+      show(figure, figure.at === last ? 0 : figure.at + 1);
+      const pause = Math.max(180, Math.min(650, 9000 / last));
+      timer = setInterval(() => (figure.at === last ? stop() : show(figure, figure.at + 1)), pause);
     };
     figure.input.addEventListener("input", () => { stop(); show(figure, Number(figure.input.value)); });
-    button.addEventListener("click", () => {
-      if (timer !== null) return stop();
-      button.textContent = "Pause";
-      show(figure, figure.at === last ? 0 : figure.at + 1);
-      timer = setInterval(() => (figure.at === last ? stop() : show(figure, figure.at + 1)), 650);
-    });
+    button.addEventListener("click", () => (timer === null ? figure.play() : stop()));
   };
 
   const addList = (figure, controls) => {
@@ -74,7 +102,10 @@
     const controls = element.querySelector(".controls");
     if (figure.control === "slider") addSlider(figure, controls);
     if (figure.control === "select") addList(figure, controls);
+    const x = figure.layout.xaxis || {};
+    if (x.type === "log" && (x.title || {}).text === "epoch") figure.epochs = x;
     figures.push(figure);
+    sight.observe(figure.canvas);
   };
 
   // One after the other, so that the page can be read while the rest is drawn.
@@ -84,14 +115,27 @@
       await new Promise((next) => setTimeout(next));
     }
     document.documentElement.dataset.drawn = figures.length;
+    // The collapse happens once by itself, for those who want things to move and are looking at it.
+    const moves = !matchMedia("(prefers-reduced-motion: reduce)").matches && document.visibilityState === "visible";
+    const first = figures.find((figure) => figure.plays && figure.play);
+    if (moves && first && first.seen) first.play();
   };
 
-  const useAxis = (type) => {
+  // The axes of the curves: epochs of every figure over epochs, values of those beside the lists alone.
+  const setAxis = (list) => {
+    const near = list.closest("section");
     for (const figure of figures) {
       if (!figure.epochs) continue;
-      const log = type === "log";
-      figure.layout.xaxis = log ? figure.epochs : { ...figure.epochs, type, tickmode: "auto", autorange: true };
-      if (!log) for (const key of ["tickvals", "ticktext", "range"]) delete figure.layout.xaxis[key];
+      const log = list.value === "log";
+      if (list.dataset.axis === "x") {
+        figure.layout.xaxis = log ? figure.epochs : { ...figure.epochs, type: "linear", tickmode: "auto" };
+        if (!log) for (const key of ["tickvals", "ticktext", "range"]) delete figure.layout.xaxis[key];
+      } else if (near.contains(figure.canvas)) {
+        figure.values = figure.values || figure.layout.yaxis;
+        const { title, gridcolor, linecolor } = figure.values;
+        const axis = { title, gridcolor, linecolor, type: "log", automargin: true, exponentformat: "power", dtick: 1 };
+        figure.layout.yaxis = log && figure.values.type !== "log" ? axis : figure.values;
+      } else continue;
       draw(figure);
     }
   };
@@ -99,7 +143,8 @@
   const resize = () => figures.forEach((figure) => Plotly.Plots.resize(figure.canvas));
   let closed = [];
   addEventListener("beforeprint", () => {
-    closed = [...document.querySelectorAll("details:not([open])")];
+    figures.filter((figure) => figure.stale).forEach(draw);
+    closed = [...document.querySelectorAll("details:not([open]):not(.long)")];
     closed.forEach((details) => { details.open = true; });
     document.querySelector("main").style.maxWidth = "680px";  // A4 and Letter less their margins
     resize();
@@ -111,11 +156,8 @@
   });
 
   document.querySelectorAll("figure.plot").forEach(prepare);
-  for (const figure of figures) {
-    const x = figure.layout.xaxis || {};
-    if (x.type === "log" && (x.title || {}).text === "epoch") figure.epochs = x;
-  }
-  const axis = document.querySelector(".axis select");
-  if (axis) axis.addEventListener("change", () => useAxis(axis.value));
+  document.querySelectorAll("select[data-axis]").forEach((list) => {
+    list.addEventListener("change", () => setAxis(list));
+  });
   drawAll();
 })();

@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 
 from deepcollapse.records import Run, atomic_write
-from deepcollapse.report import html
-from deepcollapse.report.figures import angles, collapse, layers, simplex, spectra, training
-from deepcollapse.report.sentences import reading_of
-from deepcollapse.report.summary import at, rows_of
+from deepcollapse.report import html, top
+from deepcollapse.report.figures import angles, classes, collapse, laws, layers, simplex, spectra, training
+from deepcollapse.report.figures.style import Section
+from deepcollapse.report.summary import at
 from deepcollapse.report.view import View, views
 from deepcollapse.report.words import number, words_for
 
@@ -60,32 +60,46 @@ def _resource(name: str) -> str:
 
 def _body(seen: list[View], title: str) -> str:
     several = len(seen) > 1
-    lead = "The geometry of a trained classifier, layer by layer, as training went on."
-    parts = [f'<h1>Neural collapse: {escape(title)}</h1><p class="lead">{lead}</p>', _NO_SCRIPT]
+    parts = [top.several(seen, title) if several else top.one(seen[0], title), _NO_SCRIPT]
+    sections: list[tuple[str, str]] = []
+
+    def add(part: Section | None, run: str = "", level: int = 2, extra: str = "") -> None:
+        if part:
+            anchor = f"part-{len(sections) + 1}"
+            sections.append((anchor, part.title if level == 2 else ""))
+            parts.append(html.section(part, run, level, extra, anchor))
+
+    add(collapse.section(seen), extra=_AXES)
+    add(training.section(seen))
     for view in seen:
-        heading = f"<h2>What is seen: {escape(view.label)}</h2>" if several else "<h2>What is seen</h2>"
-        parts.append(f"<section>{heading}{html.reading(reading_of(view))}{html.summary(rows_of(view))}</section>")
-    overlaid = [part for part in (collapse.section(seen), training.section(seen)) if part]
-    parts += [html.section(part, extra="" if i else _AXIS) for i, part in enumerate(overlaid)]
+        if several:
+            anchor = f"part-{len(sections) + 1}"
+            sections.append((anchor, f"Run {view.label}"))
+            parts.append(f'<h2 id="{anchor}">Run {escape(view.label)}</h2>')
+        for part in (layers, laws, classes, angles, spectra, simplex):
+            add(part.section(view), view.label, 3 if several else 2)
+    parts.insert(1, _contents([(anchor, name) for anchor, name in sections if name]))
+    return "".join([*parts, _sources(seen), "<footer>Made by deepcollapse from the run's records alone.</footer>"])
+
+
+def _contents(sections: list[tuple[str, str]]) -> str:
+    """Links to the page's parts."""
+    links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in sections)
+    return f'<nav aria-label="parts of this page">{links}</nav>' if links else ""
+
+
+def _sources(seen: list[View]) -> str:
+    """Where the numbers come from: every measure against the baselines, then recipe and provenance."""
+    parts = ["<h2>Numbers, recipe and provenance</h2>"]
     for view in seen:
-        parts += [f"<h2>Run {escape(view.label)}</h2>"] if several else []
-        parts.append(_alone(view, 3 if several else 2))
-    parts.append("<h2>Recipe and provenance</h2>")
-    for view in seen:
-        of = f" of {view.label}" if several else ""
+        of = f" of {view.label}" if len(seen) > 1 else ""
+        parts.append(html.folded(f"Every layer{of} beside no collapse", _baselines(view), long=True))
         parts.append(html.facts(f"Recipe{of}", view.recipe) + html.facts(f"Provenance{of}", view.provenance))
-    return "".join([*parts, "<footer>Made by deepcollapse from the run's records alone.</footer>"])
+    return "".join(parts)
 
 
-def _alone(view: View, level: int) -> str:
-    """What is drawn for each run by itself."""
-    drawn = (layers.section(view), angles.section(view), spectra.section(view), simplex.section(view))
-    parts = [html.section(part, view.label, level) for part in drawn if part]
-    return "".join([*parts, _baselines(view, level)])
-
-
-def _baselines(view: View, level: int) -> str:
-    """The same numbers from an untrained network or from shuffled labels; nothing where none were measured."""
+def _baselines(view: View) -> str:
+    """Every layer's numbers beside an untrained network's or shuffled labels'; nothing where none were measured."""
     rows = []
     for layer in reversed(view.layers):
         for measure in view.measures:
@@ -93,19 +107,24 @@ def _baselines(view: View, level: int) -> str:
             if any(len(series) for series in base):
                 own = at(view.series(measure, layer, view.split), view.end)
                 values = [own, *(float(series.iloc[-1]) if len(series) else None for series in base)]
-                rows.append([f"{words_for(measure).plain} · {layer}", *(number(value) for value in values)])
+                name = f"{words_for(measure).plain} · {view.name_of(layer)}"
+                rows.append([name, *(number(value) for value in values)])
     if not rows:
         return ""
     intro = (
         "What the same measures give where nothing was learnt: on the network before training, or for labels dealt out "
         "at random. A number close to these means no collapse."
     )
-    head = ["measure", "this network", *view.baselines]
-    return f'<section><h{level}>Baselines</h{level}><p class="intro">{intro}</p>{html.table(head, rows)}</section>'
+    return f'<p class="intro">{intro}</p>{html.table(["measure", "this network", *view.baselines], rows)}'
 
 
-_NO_SCRIPT = "<noscript><p>The figures need JavaScript; the words and tables do not.</p></noscript>"
-_AXIS = (
-    '<p class="axis note"><label>Axis of epochs: <select><option value="log">logarithmic</option>'
-    '<option value="linear">linear</option></select></label></p>'
+_NO_SCRIPT = (
+    "<noscript><style>.still { display: block; }</style>"
+    "<p>The figures need JavaScript; the words, the tables and the still pictures do not.</p></noscript>"
+)
+_AXES = (
+    '<p class="axes note"><label>Epochs: <select data-axis="x"><option value="log">logarithmic</option>'
+    '<option value="linear">linear</option></select></label> '
+    '<label>Values: <select data-axis="y"><option value="own">as in the paper</option>'
+    '<option value="log">logarithmic</option></select></label></p>'
 )

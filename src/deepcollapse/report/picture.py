@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from deepcollapse.records import Run, atomic_write
+from deepcollapse.report import draw
 from deepcollapse.report.figures.collapse import DASHED, PANELS, Panel, color_of, curves
-from deepcollapse.report.figures.style import GREY, GRID, INK, PALETTE, epoch_axis, value_axis
+from deepcollapse.report.figures.style import GREY, GRID, PALETTE, epoch_axis, value_axis
+from deepcollapse.report.strip import strip
 from deepcollapse.report.view import View, views
 
 _WIDTH, _HEIGHT = 300.0, 200.0  # of one panel
@@ -24,42 +25,42 @@ _COLUMNS = 3
 def svg(
     runs: str | os.PathLike[str] | Run | Iterable[str | os.PathLike[str] | Run], out: str | os.PathLike[str]
 ) -> Path:
-    """Write the curves of NC1 to NC4 over epochs, with TPT onset marked, as one SVG picture to `out`; returns its path.
+    """Write the collapse as one SVG picture to `out`; returns its path.
 
-    Takes runs as `write_page` does. A measure that was not recorded leaves its panel empty, and says so. RunError
-    where there are no runs, or `out` cannot be written.
+    At the top, where the arrays are there, samples of three classes falling onto the simplex at the first measured
+    epoch, at TPT onset and at the end; beneath, the curves of NC1 to NC4 over epochs with TPT onset marked. Takes runs
+    as `write_page` does. A measure that was not recorded leaves its panel empty, and says so. RunError where there are
+    no runs, or `out` cannot be written.
     """
     return atomic_write(out, drawing(views(runs)).encode())
 
 
 def drawing(seen: list[View]) -> str:
     """The picture's SVG text."""
+    above, top = strip(seen)
+    top += 14 if above else 0
     rows = math.ceil(len(PANELS) / _COLUMNS)
-    width, height = _COLUMNS * _WIDTH, rows * _HEIGHT + 30
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="11" fill="{INK}">',
-        "<title>Neural collapse over training: NC1 to NC4 by epoch</title>",
-        f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>',
-    ]
+    width, height = _COLUMNS * _WIDTH, top + rows * _HEIGHT + 30
+    parts = [above]
     for i, panel in enumerate(PANELS):
-        x, y = i % _COLUMNS * _WIDTH, i // _COLUMNS * _HEIGHT
+        x, y = i % _COLUMNS * _WIDTH, top + i // _COLUMNS * _HEIGHT
         parts.append(f'<g transform="translate({x:g},{y:g})">{_panel(seen, panel)}</g>')
-    return "".join([*parts, _legend(seen, height - 14), "</svg>\n"])
+    parts.append(_legend(seen, height - 14))
+    return draw.whole(width, height, "Neural collapse over training: NC1 to NC4 by epoch", "".join(parts)) + "\n"
 
 
 def _panel(seen: list[View], panel: Panel) -> str:
     """One panel: title, grid, TPT onset, lines."""
     drawn = [(i, what, series) for i, view in enumerate(seen) for what, series in curves(view, panel)]
-    title = f'<text x="{_LEFT:g}" y="18" font-weight="600" font-size="12">{escape(panel.title)}</text>'
+    title = draw.text(_LEFT, 18, panel.title, more=' font-weight="600" font-size="12"')
     if not drawn:
-        return title + _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT / 2, "not recorded", "middle", GREY)
+        return title + draw.text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT / 2, "not recorded", "middle", GREY)
     scales = _scales([series for _, _, series in drawn], panel.log)
     parts = [title, _axes(scales)]
     for i, view in enumerate(seen):
         if view.onset is not None:
             x, color = scales.across(view.onset), PALETTE[i % len(PALETTE)] if len(seen) > 1 else "#555555"
-            parts.append(_stroke(x, _TOP, x, _HEIGHT - _BOTTOM, color, "5 4"))
+            parts.append(draw.stroke(x, _TOP, x, _HEIGHT - _BOTTOM, color, "5 4"))
     for i, what, series in drawn:
         known = [(e, v) for e, v in zip(series.index, series, strict=True) if v > 0 or not scales.log]
         points = " ".join(f"{scales.across(e):.1f},{scales.up(v):.1f}" for e, v in known)
@@ -105,11 +106,11 @@ def _axes(scales: _Scales) -> str:
     for tick, text in scales.ticks.items():
         y = scales.up(tick)
         if _TOP - 1 <= y <= bottom + 1:
-            parts += [_stroke(_LEFT, y, right, y, GRID), _text(_LEFT - 6, y + 4, text, "end")]
+            parts += [draw.stroke(_LEFT, y, right, y, GRID), draw.text(_LEFT - 6, y + 4, text, "end")]
     for tick, text in zip(scales.epochs["tickvals"], scales.epochs["ticktext"], strict=True):
-        parts.append(_text(scales.across(tick), bottom + 14, text, "middle"))
-    parts.append(_stroke(_LEFT, bottom, right, bottom, GREY))
-    return "".join([*parts, _text((_LEFT + right) / 2, bottom + 29, "epoch", "middle", GREY)])
+        parts.append(draw.text(scales.across(tick), bottom + 14, text, "middle"))
+    parts.append(draw.stroke(_LEFT, bottom, right, bottom, GREY))
+    return "".join([*parts, draw.text((_LEFT + right) / 2, bottom + 29, "epoch", "middle", GREY)])
 
 
 def _round_ticks(highest: float) -> dict[float, str]:
@@ -124,15 +125,6 @@ def _round_ticks(highest: float) -> dict[float, str]:
     }
 
 
-def _stroke(x1: float, y1: float, x2: float, y2: float, color: str, dash: str = "") -> str:
-    dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="{color}"{dashes}/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", color: str = INK) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">{escape(text)}</text>'
-
-
 def _legend(seen: list[View], y: float) -> str:
     """One line of names under the panels."""
     if len(seen) == 1:
@@ -143,7 +135,7 @@ def _legend(seen: list[View], y: float) -> str:
     entries.append(("TPT onset", "#555555", "5 4"))
     parts, x = [], float(_LEFT)
     for label, color, dash in entries:
-        parts.append(f'<g stroke-width="2">{_stroke(x, y - 4, x + 22, y - 4, color, dash)}</g>')
-        parts.append(_text(x + 28, y, label))
+        parts.append(f'<g stroke-width="2">{draw.stroke(x, y - 4, x + 22, y - 4, color, dash)}</g>')
+        parts.append(draw.text(x + 28, y, label))
         x += 52 + 6.2 * len(label)
     return "".join(parts)

@@ -16,6 +16,16 @@ COLLAPSE = {
     "equiangularity_means": 2.0,
     "self_duality": 2.0,
 }
+_RULE = (
+    "Collapse is what this page calls it where, after TPT onset, NC1 becomes at least ten times smaller, and unequal "
+    "lengths, unequal angles and self-duality are at least halved."
+)
+_NAMES = {
+    "within_class_variability": "within-class variability (NC1)",
+    "equinorm_means": "unequal lengths of the class means (NC2)",
+    "equiangularity_means": "unequal angles between them (NC2)",
+    "self_duality": "the classifier's distance from the class means (NC3)",
+}
 # Below this a number is rounding, not geometry: it counts as 0.
 _ZERO = 1e-12
 
@@ -64,18 +74,18 @@ def _verdict(view: View) -> Sentence:
     held = [m for m, row in known.items() if _fell(row) >= COLLAPSE[m]]
     missing = [words_for(m).plain for m in COLLAPSE if m not in known]
     tail = f" Not recorded: {', '.join(missing)}." if missing else ""
-    rule = "NC1 at least ten times smaller; equal lengths and angles of the class means, and self-duality, halved"
+    when = f"{_since(view, in_full=True).strip()}, {_and([f'{_NAMES[m]} {_briefly(row)}' for m, row in known.items()])}"
     if len(held) == len(COLLAPSE):
-        return Sentence(view.label, None, f"Neural collapse is seen in this run ({rule}).", "fell")
+        return Sentence(view.label, None, f"Neural collapse is seen: {when}.", "fell", _RULE)
     if held:
-        short = [f"{words_for(m).plain} ({_change(row)[0]})" for m, row in known.items() if m not in held]
-        text = f"Neural collapse is seen in part: {len(held)} of {len(known)} signs hold ({rule})."
-        return Sentence(view.label, None, f"{text}{_but(short)}{tail}", "stayed")
-    return Sentence(view.label, None, f"Neural collapse is not seen in this run ({rule}).{tail}", "rose")
+        short = _and([_NAMES[m] for m in known if m not in held] or ["those not recorded"])
+        text = f"Neural collapse is seen in part ({len(held)} of {len(COLLAPSE)} signs, not {short}): {when}.{tail}"
+        return Sentence(view.label, None, text, "stayed", _RULE)
+    return Sentence(view.label, None, f"Neural collapse is not seen: {when}.{tail}", "rose", _RULE)
 
 
-def _but(short: list[str]) -> str:
-    return f" Short of it: {'; '.join(short)}." if short else ""
+def _and(parts: list[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _terminal_phase(view: View) -> Sentence:
@@ -149,18 +159,24 @@ def _change(row: SummaryRow) -> tuple[str, str]:
     """How a measure whose value at collapse is 0 changed, in words, with the verdict."""
     if row.start is None:
         return f"is {number(row.end)}", "note"
-    span = f"from {number(row.start)} to {number(row.end)}"
-    if row.start < _ZERO and row.end < _ZERO:
-        return "was 0 all along", "fell"
+    words, span = _briefly(row), f"from {number(row.start)} to {number(row.end)}"
     if row.end < _ZERO:
-        return f"fell to 0, from {number(row.start)}", "fell"
+        return words + ("" if row.start < _ZERO else f", from {number(row.start)}"), "fell"
+    verdict = "fell" if row.ratio >= 1.5 else "stayed" if row.ratio >= 1 / 1.05 else "rose"
+    return f"{words}, {span}{': it did not collapse' if verdict == 'rose' else ''}", verdict
+
+
+def _briefly(row: SummaryRow) -> str:
+    """How a measure changed, in three words."""
+    if row.end < _ZERO:
+        return "was 0 all along" if row.start is not None and row.start < _ZERO else "fell to 0"
     if row.ratio >= 1.5:
-        return f"fell {number(round(row.ratio, 1 if row.ratio < 10 else 0))} times, {span}", "fell"
+        return f"fell {number(round(row.ratio, 1 if row.ratio < 10 else 0))} times"
     if row.ratio > 1.05:
-        return f"fell by only {percent(round(1 - 1 / row.ratio, 2))}, {span}", "stayed"
+        return f"fell by only {percent(round(1 - 1 / row.ratio, 2))}"
     if row.ratio >= 1 / 1.05:
-        return f"hardly changed, {span}", "stayed"
-    return f"rose {number(round(1 / row.ratio, 2))} times, {span}: it did not collapse", "rose"
+        return "hardly changed"
+    return f"rose {number(round(1 / row.ratio, 2))} times"
 
 
 _NC4 = (

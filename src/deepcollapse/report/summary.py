@@ -8,7 +8,7 @@ import pandas as pd
 from deepcollapse.report.view import View, views_of
 from deepcollapse.report.words import words_for
 
-# The rows of the table: measure, layer, and whether it is read on the test split too.
+# The rows of the table: measure, layer, and whether it is read on the test split too. Those that define collapse first.
 _ROWS = (
     ("within_class_variability", "head.input", False),
     ("equinorm_means", "head.input", False),
@@ -34,7 +34,8 @@ class SummaryRow:
 
     `ratio` is start over end, how many times it fell: 1 where it stayed, below 1 where it rose, infinite where it
     reached 0, NaN where it was 0 all along or either end is missing.
-    `collapsed` is the value at full collapse, None where collapse does not fix it.
+    `collapsed` is the value at full collapse, None where collapse does not fix it; `baselines` what no collapse looks
+    like here: (name, value) of each baseline that was measured, such as "untrained".
     """
 
     run: str
@@ -50,6 +51,7 @@ class SummaryRow:
     end: float
     ratio: float
     collapsed: float | None
+    baselines: tuple[tuple[str, float], ...] = ()
 
 
 def summary_rows(records: pd.DataFrame) -> list[SummaryRow]:
@@ -92,7 +94,14 @@ def compare(view: View, measure: str, layer: str, split: str | None) -> SummaryR
         end=end,
         ratio=fall(start, end),
         collapsed=words.target(view.num_classes),
+        baselines=_baselines(view, measure, layer, split, end),
     )
+
+
+def _baselines(view: View, measure: str, layer: str, split: str | None, end: float) -> tuple[tuple[str, float], ...]:
+    """The baselines' values, less those that are the network's own: what does not depend on labels is no baseline."""
+    known = {name: at(view.series(measure, layer, split, name), view.end) for name in view.baselines}
+    return tuple((name, value) for name, value in known.items() if value is not None and value != end)
 
 
 def at(series: pd.Series, epoch: int | None) -> float | None:

@@ -41,16 +41,29 @@ class View:
         if rows is None:
             return self.frame.iloc[:0]
         rows = rows[(rows["split"] == split) | rows["split"].isna()] if split else rows
-        for column, preferred in (("weighting", "class"), ("centre", "class"), ("reduction", "mean")):
+        modes = () if len(rows) < 2 else (("weighting", "class"), ("centre", "class"), ("reduction", "mean"))
+        for column, preferred in modes:
             kinds = list(rows[column].unique())
             if len(kinds) > 1:
                 rows = rows[rows[column] == preferred] if preferred in kinds else rows[rows[column].eq(kinds[0])]
+        epochs = rows["epoch"]
+        if epochs.is_unique and epochs.is_monotonic_increasing:
+            return rows
         return rows.drop_duplicates("epoch", keep="last").sort_values("epoch")
+
+    @cached_property
+    def _series(self) -> dict[tuple[str, str, str | None, str | None], pd.Series]:
+        """What `series` found before: the figures ask for the same thousand times over."""
+        return {}
 
     def series(self, measure: str, layer: str, split: str | None = None, baseline: str | None = None) -> pd.Series:
         """Values of one quantity, indexed by epoch; rows that hold an array or an undefined number are left out."""
-        rows = self.rows(measure, layer, split, baseline)
-        return pd.Series(rows["value"].to_numpy(float), index=rows["epoch"].to_numpy(int), dtype=float).dropna()
+        key = (measure, layer, split, baseline)
+        if key not in self._series:
+            rows = self.rows(measure, layer, split, baseline)
+            found = pd.Series(rows["value"].to_numpy(float), index=rows["epoch"].to_numpy(int), dtype=float)
+            self._series[key] = found.dropna()
+        return self._series[key]
 
     def references(self, measure: str, layer: str, split: str | None = "train") -> dict[int, str]:
         """The references to one array quantity, by epoch."""
@@ -68,8 +81,28 @@ class View:
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """Layers in order of depth: as the records first name them, the raw input first and the head's input last."""
+        return tuple(layer for layer in self._named if layer != self._twin)
+
+    @cached_property
+    def _named(self) -> list[str]:
         named = [layer for layer in self.frame["layer"].unique() if layer not in NOT_A_DEPTH]
-        return tuple(sorted(named, key=lambda layer: {"input": -1, "head.input": 1}.get(layer, 0)))
+        return sorted(named, key=lambda layer: {"input": -1, "head.input": 1}.get(layer, 0))
+
+    @cached_property
+    def _twin(self) -> str | None:
+        """The last layer, where the head's input is its output over again: one line, not two on one another."""
+        if len(self._named) < 2 or self._named[-1] != "head.input":
+            return None
+        last, told = self._named[-2], ("within_class_variability", "mean_norm_means", "cdnv", "trace_ratio")
+        pairs = [[self.series(measure, layer, self.split) for layer in (last, "head.input")] for measure in told]
+        same = [a.equals(b) for a, b in pairs if len(a) or len(b)]
+        return last if same and all(same) else None
+
+    def name_of(self, layer: str) -> str:
+        """What a reader calls a layer: the head's input by the layer that gives it, where that is one and the same."""
+        if layer == "head.input":
+            return f"{self._twin} (head's input)" if self._twin else "head's input"
+        return "classifier" if layer == "head" else layer
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -78,8 +111,9 @@ class View:
 
     @cached_property
     def baselines(self) -> tuple[str, ...]:
-        """The baselines that were measured, such as "untrained"."""
-        return tuple(self.frame["baseline"].dropna().unique())
+        """The baselines that were measured, the network before training first."""
+        named = self.frame["baseline"].dropna().unique()
+        return tuple(sorted(named, key=lambda name: name != "untrained"))
 
     @cached_property
     def split(self) -> str | None:

@@ -77,7 +77,17 @@ WORDS: dict[str, Words] = {
     "log_trace_ratio": Words("", "log of within over between variance", "The trace ratio's logarithm.", None),
     "largest_generalised_eigenvalue": Words("", "worst direction's variability", "NC1 along its worst direction.", 0),
     "gram_etf_error": Words("", "distance from the simplex (Gram)", "All angles and lengths in one number.", 0),
-    "log_inverse_distance": Words("GNC2", "log inverse distance", "How evenly the classes fill the sphere.", None),
+    "log_inverse_distance_mean": Words("GNC2", "log inverse distance", "How evenly the classes fill the sphere.", None),
+    "log_inverse_distance_std": Words(
+        "GNC2", "log inverse distance, spread", "How unevenly the classes fill the sphere.", 0
+    ),
+    "log_inverse_distance_variation": Words(
+        "GNC2", "log inverse distance, relative spread", "Its spread over its size.", 0
+    ),
+    "hyperspherical_energy": Words(
+        "", "hyperspherical energy", "The energy of equal charges at the classes' directions; least when even.", None
+    ),
+    "coincident_pairs": Words("", "coincident pairs", "Pairs of classes in one and the same place.", 0),
     "nearest_class_mean_accuracy": Words(
         "NCC", "nearest-class-mean accuracy", "How well the nearest class mean alone decides in this layer.", 1
     ),
@@ -94,7 +104,16 @@ WORDS: dict[str, Words] = {
     "self_duality_cosine_min": Words("NC3", "cosine of classifier and mean, worst class", "1 at collapse.", 1),
     "self_duality_cosine_std": Words("NC3", "cosine of classifier and mean, spread", "0 at collapse.", 0),
     "uniform_duality": Words("UNC3", "uniform duality", "NC3 for more classes than dimensions.", 0),
+    "uniform_duality_variation": Words("UNC3", "uniform duality, relative spread", "Its spread over its size.", 0),
+    "generalised_self_duality": Words(
+        "GNC3", "self-duality, class by class", "One less the mean cosine of classifier row and class mean.", 0
+    ),
     "centre_logit_norm": Words("", "logits at the centre", "How far from even the decision at the centre is.", 0),
+    "present_classes": Words("", "classes with samples", "How many classes have samples at all.", None),
+    "smallest_class": Words("", "samples in the smallest class", "Few samples make NC1 look smaller.", None),
+    "largest_class": Words("", "samples in the largest class", "How many samples the largest class has.", None),
+    "dimension": Words("", "dimension of the features", "How many numbers a sample's features are.", None),
+    "rounding_floor": Words("", "rounding's floor under NC1", "NC1 below this is rounding, not geometry.", None),
 }
 
 # What a generic measure was applied to, as its name's ending says.

@@ -6,25 +6,26 @@ from typing import Any
 import numpy as np
 
 from deepcollapse.report.figures.style import DIVERGING, Figure, Frame, Section, layout, plain
+from deepcollapse.report.figures.text import MOST_EPOCHS, epoch_label, short
 from deepcollapse.report.view import View, few
 
 # More classes than this are pixels on a screen, and their numbers swell the page.
-MOST_CLASSES, MOST_EPOCHS = 100, 24
+MOST_CLASSES = 100
 _SHOWN = (
-    ("Class means", "cosines_means", "head.input", "group-means"),
-    ("Classifier", "cosines_classifier", "head", "group-classifier"),
+    ("Class means", "cosines_means", "head.input"),
+    ("Classifier", "cosines_classifier", "head"),
 )
 
 
 def section(view: View) -> Section | None:
     """Two heat maps with a slider over epochs; None where no cosines were kept."""
-    figures = [drawn for title, m, layer, _ in _SHOWN if (drawn := _figure(view, title, m, layer)) is not None]
+    figures = [drawn for title, m, layer in _SHOWN if (drawn := _figure(view, title, m, layer)) is not None]
     if not figures:
         return None
     intro = (
         "Each square is one pair of classes; its colour is how far their cosine lies from the simplex target, "
         "-1/(C-1), the widest angle that all pairs can have at once. Blue: wider apart than that; red: closer; "
-        "white: on target. Where the network collapses, the colours fade."
+        "white: on target."
     )
     return Section("Angles between classes", intro, figures)
 
@@ -47,12 +48,12 @@ def _figure(view: View, title: str, measure: str, layer: str) -> Figure | None:
         note += f" The first {shown} of {classes} classes are shown."
     axis = {"showgrid": False, "tickvals": list(range(shown)), "ticktext": [escape(short(n)) for n in names[:shown]]}
     axis |= {"tickmode": "auto", "nticks": 0} if shown > 30 else {}
-    x = {**axis, "tickangle": -45 if max(map(len, names)) > 3 else 0, "automargin": True}
-    y = {**axis, "autorange": "reversed", "scaleanchor": "x", "constrain": "domain"}
+    x = {**axis, "title": {"text": "class"}, "tickangle": -45 if max(map(len, names)) > 3 else 0, "automargin": True}
+    y = {**axis, "title": {"text": "class"}, "autorange": "reversed", "scaleanchor": "x", "constrain": "domain"}
     control: dict[str, Any] = {"control": "slider", "group": "angles"} if len(frames) > 1 else {}
-    return Figure(
-        title, frames, layout(x | {"constrain": "domain"}, y, plot_bgcolor="#e3e6ea"), note, height=380, **control
-    )
+    drawn = layout(x | {"constrain": "domain"}, y, plot_bgcolor="#e3e6ea")
+    looks = "At collapse, every square off the diagonal is white: all pairs are on target."
+    return Figure(f"Angles of the {title.lower()}", frames, drawn, note, height=380, looks=looks, **control)
 
 
 def _away(cosines: np.ndarray, target: float) -> np.ndarray:
@@ -76,16 +77,4 @@ def _frame(view: View, epoch: int, away: np.ndarray, cosines: np.ndarray, larges
         "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": "cosine<br>− target", "font": {"size": 11}}},
         "hovertemplate": "classes %{y} and %{x}<br>cosine %{customdata:.3f}, %{z:+.3f} from target<extra></extra>",
     }
-    return Frame(epoch_label(view, epoch), [trace])
-
-
-def epoch_label(view: View, epoch: int) -> str:
-    """What a slider calls an epoch."""
-    if view.start is None:
-        return "measured once"
-    return f"epoch {epoch}" + (" (TPT onset)" if epoch == view.onset else "")
-
-
-def short(name: str, limit: int = 16) -> str:
-    """A name that fits beside an axis."""
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    return Frame(epoch_label(view, epoch), [trace], epoch=epoch)

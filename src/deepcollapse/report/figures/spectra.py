@@ -1,10 +1,10 @@
 """Singular values of each layer's features and of the classifier."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from deepcollapse.report.figures.angles import MOST_EPOCHS, epoch_label
 from deepcollapse.report.figures.style import (
     GREY,
     PALETTE,
@@ -19,9 +19,11 @@ from deepcollapse.report.figures.style import (
     plain,
     value_axis,
 )
+from deepcollapse.report.figures.text import MOST_EPOCHS, epoch_label
 from deepcollapse.report.view import View, few
 
-MOST_VALUES = 256
+# Enough for a line on a logarithmic axis; the first ones, where collapse shows, are all there.
+MOST_VALUES = 64
 # What is this far below the first is rounding, and would squeeze the rest.
 _FLOOR = 1e-8
 
@@ -40,37 +42,47 @@ def section(view: View) -> Section | None:
     frames = []
     for epoch in epochs:
         arrays = {layer: view.array(r[epoch]) for layer, r in kept.items() if epoch in r}
-        data = [
-            _line(layer, a, colors[layer]) for layer, a in arrays.items() if a is not None and a.size and a.max() > 0
-        ]
+        known = {layer: a for layer, a in arrays.items() if a is not None and a.size and a.max() > 0}
+        data = [_line(view.name_of(layer), a, colors[layer]) for layer, a in known.items()]
         if data:
-            frames.append(Frame(epoch_label(view, epoch), data))
+            frames.append(Frame(epoch_label(view, epoch), data, epoch=epoch))
     if not frames:
         return None
-    values = [y for frame in frames for trace in frame.data for y in trace["y"]]
-    y = {**value_axis(values, log=True), "title": {"text": "share of the largest"}}
+    legend = [Key(view.name_of(layer), colors[layer]) for layer in kept]
     rank = (view.num_classes or 0) - 1
-    marks = [_rank_line(rank)] if rank > 0 else []
-    control: dict[str, Any] = {"control": "slider"} if len(frames) > 1 else {}
-    figure = Figure("", frames, layout({"title": {"text": "index"}}, y, shapes=marks), height=360, wide=True, **control)
-    legend = [Key("classifier" if layer == "head" else layer, colors[layer]) for layer in kept]
-    legend += [Key(f"C − 1 = {rank}", GREY, "dash")] if marks else []
+    if rank > 0:
+        legend.append(Key(f"C − 1 = {rank}", GREY, "dash"))
     intro = (
         "How many directions each layer uses: the singular values of its features, largest first, over the largest. "
-        "Where the network collapses, all but the first C − 1 (for C classes) fall away."
+        "With C classes, a collapsed layer needs C − 1 of them and no more."
     )
-    return Section("Singular values by layer", intro, [figure], legend)
+    return Section("Singular values by layer", intro, [_figure(frames, rank)], legend)
+
+
+def _figure(frames: list[Frame], rank: int) -> Figure:
+    values = [y for frame in frames for trace in frame.data for y in trace["y"]]
+    longest = max(trace["x"][-1] for frame in frames for trace in frame.data)
+    ticks = [m * 10**e for e in range(len(str(longest))) for m in (1, 2, 5) if m * 10**e <= longest]
+    x = {"type": "log", "tickvals": ticks, "ticktext": [str(t) for t in ticks], "title": {"text": "number, from 1"}}
+    x["range"] = [math.log10(0.9), math.log10(max(longest, 2) * 1.1)]
+    y = {**value_axis(values, log=True), "title": {"text": "singular value, share of the largest"}}
+    marks = [_rank_line(rank)] if rank > 0 else []
+    control: dict[str, Any] = {"control": "slider"} if len(frames) > 1 else {}
+    looks = "At collapse, the lines stay level up to C − 1 (dashed) and drop away steeply after it."
+    title = "Singular values, largest first"
+    return Figure(title, frames, layout(x, y, shapes=marks), height=380, wide=True, looks=looks, **control)
 
 
 _HEAD = ("head", "singular_values_classifier")
 
 
-def _line(layer: str, values: np.ndarray, color: str) -> Trace:
-    values = np.sort(np.asarray(values, dtype=float).ravel())[::-1][:MOST_VALUES]
+def _line(name: str, values: np.ndarray, color: str) -> Trace:
+    values = np.sort(np.asarray(values, dtype=float).ravel())[::-1]
     share = values / values[0]
-    name = "classifier" if layer == "head" else layer
-    trace = line(name, range(1, len(share) + 1), plain(np.where(share > _FLOOR, share, np.nan)), color)
-    return trace | {"hovertemplate": "%{fullData.name}<br>number %{customdata}: %{y:.3g}<extra></extra>"}
+    kept = np.unique(np.geomspace(1, len(share), MOST_VALUES).round().astype(int))
+    trace = line(name, kept.tolist(), plain(np.where(share > _FLOOR, share, np.nan)[kept - 1]), color)
+    del trace["customdata"]
+    return trace | {"hovertemplate": "%{fullData.name}<br>number %{x}: %{y:.3g} of the largest<extra></extra>"}
 
 
 def _rank_line(rank: int) -> dict[str, object]:

@@ -22,18 +22,24 @@ Trace = dict[str, Any]
 
 @dataclass(frozen=True)
 class Frame:
-    """One state of a figure: what the slider's or the list's label names, its traces, and changes to the layout."""
+    """One state of a figure: what the slider's or the list's label names, its traces, and changes to the layout.
+
+    `epoch` is where the slider stands; figures of one group whose epochs differ show the nearest that they have.
+    """
 
     label: str
     data: list[Trace]
     layout: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
     """A figure as plain data. `control` is None, "slider" (with a play button) or "select"; texts are plain, not HTML.
 
-    Figures of one `group` change state together. `wide` figures take the page's whole width.
+    `looks` is one sentence on what collapse looks like in it, `alt` what it shows, for those who cannot see it. Figures
+    of one `group` change state together, those without a control following. `wide` figures take the page's whole width;
+    `plays` starts the slider once by itself.
     """
 
     title: str
@@ -45,6 +51,9 @@ class Figure:
     wide: bool = False
     height: int = 260
     start: int = -1
+    looks: str = ""
+    alt: str = ""
+    plays: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,4 +196,4 @@ def plain(values: Any) -> Any:
 def wants_log(values: Iterable[float]) -> bool:
     """Whether values are better seen on a logarithmic axis: all above 0 and far apart."""
     known = [value for value in values if np.isfinite(value)]
-    return len(known) > 1 and min(known) > 0 and max(known) / min(known) > 30
+    return len(known) > 1 and bool(min(known) > 0 and max(known) / min(known) > 30)

@@ -1,5 +1,7 @@
 """Accuracy, loss and learning rate over epochs."""
 
+from typing import Any
+
 from deepcollapse.report.figures.style import (
     PALETTE,
     TEST,
@@ -20,6 +22,13 @@ from deepcollapse.report.view import View
 from deepcollapse.report.words import words_for
 
 _FIGURES = (("accuracy",), ("loss", "loss_with_decay"), ("learning_rate",))
+
+_AXES = {"accuracy": "share of samples right", "loss": "loss (nat a sample)", "learning_rate": "learning rate"}
+_LOOKS = {
+    "accuracy": "Collapse comes after the training line has reached 100 %.",
+    "loss": "Collapse goes on while the training loss creeps towards its least.",
+    "learning_rate": "Where the rate drops, look for a step down in the signs of collapse.",
+}
 
 
 def section(runs: list[View]) -> Section | None:
@@ -43,11 +52,13 @@ def _figure(runs: list[View], measures: tuple[str, ...]) -> Figure | None:
     if not any(len(trace["x"]) > 1 for trace in data):
         return None
     values = [y for trace in data for y in trace["y"] if y is not None]
-    y = {"tickformat": ".0%"} if measures[0] == "accuracy" else value_axis(values, wants_log(values))
+    y: dict[str, Any] = {"tickformat": ".0%"} if measures[0] == "accuracy" else value_axis(values, wants_log(values))
+    y["title"] = {"text": _AXES[measures[0]]}
     x = epoch_axis(int(epoch) for trace in data for epoch in trace["customdata"])
     marks = [mark for view in runs[:1] for mark in onset_line(view.onset, "#555555")]
     title = words_for(measures[0]).plain.capitalize()
-    return Figure(title, [Frame("", data)], layout(x, y, shapes=marks if len(runs) == 1 else []))
+    drawn = layout(x, y, shapes=marks if len(runs) == 1 else [])
+    return Figure(title, [Frame("", data)], drawn, looks=_LOOKS.get(measures[0], ""))
 
 
 def _lines(view: View, measure: str, index: int, count: int) -> list[Trace]:

@@ -1,0 +1,99 @@
+"""The top of the page: what was seen, in words, in numbers, and in the picture of three classes falling together."""
+
+import dataclasses
+from html import escape
+
+from deepcollapse.report import html, strip
+from deepcollapse.report.figures import simplex
+from deepcollapse.report.sentences import reading_of
+from deepcollapse.report.summary import SummaryRow, rows_of
+from deepcollapse.report.view import View
+
+# The pictures of more runs than this are too small to see.
+MOST_PICTURES = 6
+# The measures that say by themselves what was seen; the others are folded.
+_CORE = (
+    "within_class_variability",
+    "equinorm",
+    "equiangularity",
+    "maximal_angle",
+    "self_duality",
+    "nearest_class_mean_disagreement",
+    "accuracy",
+)
+_LEAD = (
+    "Trained on past its last training error, a classifier often collapses: the samples of each class gather at one "
+    "point, these points spread out as evenly as they can (a simplex), and the last layer lines up with them."
+)
+
+
+def one(view: View, title: str) -> str:
+    """The top of a page on one run."""
+    core, more = _tables(view)
+    verdict, *others = reading_of(view)
+    drawn = simplex.picture(view)
+    picture = f"<div>{html.figure(drawn, view.label)}{html.legend(simplex.legend(view, 3))}</div>" if drawn else ""
+    numbers = f"<div>{html.summary(core)}{_caption(core)}{html.folded('More measures', html.summary(more))}</div>"
+    rule = f'<p class="note">{html.escape(verdict.meaning)}</p>' if verdict.meaning else ""
+    words = f"<section><h2>What is seen</h2>{html.reading(others)}{rule}</section>" if others else ""
+    return (
+        f'<h1>Neural collapse: {escape(title)}</h1><p class="lead">{_LEAD}</p>'
+        f'{html.verdict(verdict) if verdict else ""}<p class="facts">{escape(_facts(view))}</p>'
+        f'<div class="stage">{picture}{numbers}</div>{_still([view])}{words}'
+    )
+
+
+def several(seen: list[View], title: str) -> str:
+    """The top of a page on several runs: a headline a run, their pictures on one slider, one table."""
+    heads, words, pictures = [], [], []
+    for i, view in enumerate(seen):
+        verdict, *others = reading_of(view)
+        heads.append(html.verdict(verdict, view.label))
+        words.append(html.folded(f"What is seen in {view.label}", html.reading(others)))
+        drawn = simplex.picture(view, f": {view.label}") if i < MOST_PICTURES else None
+        if drawn:
+            # One slider moves them all, by epoch; what collapse looks like is said once.
+            shared = dataclasses.replace(drawn, control=drawn.control if not pictures else None, height=300)
+            pictures.append(html.figure(dataclasses.replace(shared, looks=drawn.looks if not pictures else ""), ""))
+    tables = [(view.label, _tables(view)[0]) for view in seen]
+    stage = (
+        f'<div class="figures">{"".join(pictures)}</div>{html.legend(simplex.legend(seen[0], 3))}' if pictures else ""
+    )
+    return (
+        f'<h1>Neural collapse: {escape(title)}</h1><p class="lead">{_LEAD}</p>{"".join(heads)}'
+        f"{stage}{_still(seen)}<section><h2>What is seen</h2>"
+        f'<p class="intro">Each cell: TPT onset → end, and how many times it fell.</p>'
+        f"{html.comparison(tables)}{''.join(words)}</section>"
+    )
+
+
+def _tables(view: View) -> tuple[list[SummaryRow], list[SummaryRow]]:
+    rows = rows_of(view)
+    core = [row for row in rows if row.measure.removesuffix("_means").removesuffix("_classifier") in _CORE]
+    return core, [row for row in rows if row not in core]
+
+
+def _caption(rows: list[SummaryRow]) -> str:
+    if not rows:
+        return ""
+    text = "On the training samples unless test is named, at the head's input and the classifier. Point at a name for "
+    text += "what it says."
+    if any(row.baselines for row in rows):
+        text += " No collapse looks like the last columns: the network before training, and labels dealt out at random."
+    return f'<p class="note">{html.escape(text)}</p>'
+
+
+def _facts(view: View) -> str:
+    """What was trained, in one line, as far as recipe and records tell."""
+    recipe = view.recipe
+    told = [str(recipe[key]) for key in ("dataset", "network") if isinstance(recipe.get(key), str)]
+    told += [f"{view.num_classes} classes"] if view.num_classes else []
+    told += [f"{view.end} epochs"] if view.start is not None else []
+    told += [f"seed {view.provenance['seed']}"] if view.provenance.get("seed") is not None else []
+    return " · ".join(told)
+
+
+def _still(seen: list[View]) -> str:
+    """The picture at three epochs, for paper and for browsers without scripts."""
+    drawn = strip.picture(seen)
+    return f'<div class="still">{drawn}</div>' if drawn else ""
