@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -49,8 +50,11 @@ def first_largest(scores: Float[Tensor, "n c"]) -> Int64[Tensor, " n"]:
     return columns.masked_fill(scores != best, scores.shape[1] - 1).amin(dim=1)
 
 
-def row_chunks(count: int, width: int, limit: int = 1 << 20) -> list[slice]:
+def row_chunks(count: int, width: int, limit: int = 1 << 18) -> list[slice]:
     """Slices of at most `limit` numbers of a (count, width) matrix: temporaries that stay in a processor's cache.
+
+    At the default a float64 temporary takes 2 MiB; four times as much made class moments four times as slow, for the
+    system then hands out each temporary anew, while a quarter made products slower.
 
     >>> row_chunks(5, 4, limit=8)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
@@ -82,9 +86,10 @@ def memory_of(device: torch.device) -> int:
 class AffineArgmax:
     """The index c of the largest rows_c . (h - centre) + offsets_c, certified against rounding.
 
-    Products run in `product_dtype`. Where the best two scores
-    are closer than rounding could have moved them, the scores that could be best are taken again in float64 by
-    `exact(h, c)`; at true ties the smallest index wins.
+    Products run in `product_dtype`. Where the best two scores are closer than rounding could have moved them, the
+    scores that could be best are taken again in float64, by `exact(h, c)` where it is given; at true ties the
+    smallest index wins. `names` (C,) says what to call the rows, where not 0 to C-1. Make the rule once and call it
+    with batch after batch: what depends on the rows alone is worked out at the first call.
 
     >>> rule = AffineArgmax(torch.eye(2).double(), torch.zeros(2).double(), torch.zeros(2).double())
     >>> rule(torch.tensor([[0.0, 1.0], [2.0, 2.0]])).tolist()
@@ -95,30 +100,43 @@ class AffineArgmax:
     offsets: Float64[Tensor, " c"]
     centre: Float64[Tensor, " d"]
     exact: Callable[[Tensor, Tensor], Tensor] | None = None
+    names: Int64[Tensor, " c"] | None = None
 
     def __call__(self, features: Float[Tensor, "n d"]) -> Int64[Tensor, " n"]:
-        """The winning index of each row of features (n, d), shape (n,)."""
+        """The winning index (or name) of each row of features (n, d), shape (n,)."""
         work = product_dtype(features)
-        rows, centre = self.rows.to(work), self.centre.to(work)
-        # The centre as it is after rounding: what that changes is put into the offsets, in float64.
-        offsets64 = self.offsets - self.rows @ (self.centre - centre.double())
-        offsets = offsets64.to(work)
-        # Classic bound on a dot product of length d, and one for rounding what goes in.
-        unit = (features.shape[1] + 4) * torch.finfo(work).eps / 2
-        reach = float(self.rows.norm(dim=1).amax()) * unit, float(offsets64.abs().amax()) * unit
-        winners = []
+        winners = torch.empty(len(features), dtype=torch.int64, device=features.device)
         for part in row_chunks(len(features), max(self.rows.shape)):
-            x = features[part].to(work) - centre
-            scores = torch.addmm(offsets, x, rows.T)
-            best, winner = scores.max(dim=1)
-            slack = 2 * (x.norm(dim=1) * reach[0] + reach[1])
-            runner_up = scores.scatter(1, winner[:, None], -torch.inf).amax(dim=1)
-            close = (runner_up >= best - slack).nonzero().flatten()
-            if len(close):
-                could_win = scores[close] >= (best - slack)[close, None]
-                winner[close] = self._settle(features[part][close].double(), could_win)
-            winners.append(winner)
-        return torch.cat(winners) if winners else torch.empty(0, dtype=torch.int64, device=features.device)
+            winners[part] = self._winners(features[part], self._single if work == torch.float32 else self._double)
+        return winners if self.names is None else self.names[winners]
+
+    @cached_property
+    def _single(self) -> "_Rounded":
+        return _Rounded.of(self, torch.float32)
+
+    @cached_property
+    def _double(self) -> "_Rounded":
+        return _Rounded.of(self, torch.float64)
+
+    def _winners(self, h: Tensor, rule: "_Rounded") -> Tensor:
+        x = h.to(rule.rows.dtype) - rule.centre
+        scores = torch.addmm(rule.offsets, x, rule.rows.T)
+        best, winner = scores.max(dim=1)
+        # Whatever lies below this bound cannot be the largest, however the sums were rounded.
+        bound = best - 2 * (x.norm(dim=1) * rule.reach[0] + rule.reach[1])
+        runner_up = scores.scatter_(1, winner[:, None], -torch.inf).amax(dim=1)
+        # "Not below" and "not finite" also take in whatever overflowed.
+        close = (~(runner_up < bound) | ~best.isfinite()).nonzero().flatten()
+        if len(close) == 0:
+            return winner
+        could_win = ~(scores[close] < bound[close, None])
+        could_win.scatter_(1, winner[close, None], True)
+        if rule.rows.dtype != torch.float64 and int(could_win.sum()) > 8 * len(close):
+            # Candidates are many (say, means that all but coincide): a product costs less than going one by one.
+            winner[close] = self._winners(h[close], self._double)
+        else:
+            winner[close] = self._settle(h[close].double(), could_win)
+        return winner
 
     def _settle(self, h: Tensor, could_win: Tensor) -> Tensor:
         """The winners among the candidates (m, c), in float64 and one by one."""
@@ -131,3 +149,23 @@ class AffineArgmax:
             else:
                 scores[s, c] = ((h[s] - self.centre) * self.rows[c]).sum(dim=1) + self.offsets[c]
         return first_largest(scores)
+
+
+@dataclass(frozen=True)
+class _Rounded:
+    """An AffineArgmax in the type that products run in; `reach` bounds rounding, per |h - centre| and beside it."""
+
+    rows: Tensor
+    offsets: Tensor
+    centre: Tensor
+    reach: tuple[float, float]
+
+    @classmethod
+    def of(cls, rule: AffineArgmax, work: torch.dtype) -> "_Rounded":
+        centre = rule.centre.to(work)
+        # The centre as it is after rounding: what that changes is put into the offsets, in float64.
+        offsets = rule.offsets - rule.rows @ (rule.centre - centre.double())
+        # Classic bound on a dot product of length d, and one for rounding what goes in.
+        unit = (rule.rows.shape[1] + 4) * torch.finfo(work).eps / 2
+        reach = float(rule.rows.norm(dim=1).amax()) * unit, float(offsets.abs().amax()) * unit
+        return cls(rule.rows.to(work), offsets.to(work), centre, reach)

@@ -14,6 +14,7 @@ from deepcollapse.geometry import (
     nearest_class_mean_disagreement,
     nearest_class_means,
 )
+from deepcollapse.geometry.decision import nearest_class_mean_rule
 from deepcollapse.linalg import first_largest
 
 
@@ -70,6 +71,33 @@ def test_ties_go_to_the_smallest_index(dtype):
 
 def test_features_all_alike_are_compared_all_the_same():
     assert nearest_class_means(torch.zeros(1000, 8), torch.zeros(10, 8)).unique().tolist() == [0]
+
+
+def test_means_that_all_but_coincide_are_told_apart():
+    # Every mean could be nearest as far as float32 products know; candidates are so many that float64 products settle.
+    means = 100 + 1e-4 * gaussian(0, 50, 30)
+    features = (means[torch.arange(200) % 50] + 1e-5 * gaussian(1, 200, 30)).float()
+    assert nearest_class_means(features, means).tolist() == by_differences(features, means).tolist()
+
+
+def test_products_that_overflow_are_taken_again():
+    means = torch.tensor([[2e25, 0.0], [0.0, 1e25]], dtype=torch.float64)
+    features = torch.tensor([[3e25, 0.0], [0.0, 3e25]])
+    assert nearest_class_means(features, means).tolist() == [0, 1]
+    assert linear_decisions(features, means).tolist() == [0, 1]
+
+
+def test_a_sample_that_is_not_finite_leaves_the_other_decisions_alone():
+    h = torch.tensor([[0.0, 1.0], [torch.nan, 0.0], [0.0, 2.0]])
+    assert linear_decisions(h, torch.eye(2))[[0, 2]].tolist() == [1, 1]
+
+
+def test_one_rule_serves_many_batches_and_precisions():
+    h, means = gaussian(0, 60, 5), gaussian(1, 4, 5)
+    rule = nearest_class_mean_rule(means)
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        parts = [rule(part.to(dtype)) for part in h.split(7)]
+        assert torch.cat(parts).tolist() == by_differences(h.to(dtype), means).tolist()
 
 
 def test_absent_classes_are_never_nearest():

@@ -12,23 +12,33 @@ from deepcollapse.linalg import AffineArgmax, as_float64
 PAPYAN = "Papyan, Han & Donoho 2020"
 
 
-def nearest_class_mean_rule(means: Float64[Tensor, "c d"]) -> AffineArgmax:
-    """The rule that gives each feature vector the index of the nearest row of `means`, the smallest index at ties.
+def nearest_class_mean_rule(means: ClassMoments | Tensor) -> AffineArgmax:
+    """The rule that gives each feature vector the class whose mean is nearest, the smallest index at ties.
 
-    |h - mu_c|^2 is least where (mu_c - g) . (h - g) - |mu_c - g|^2 / 2 is largest, with g any centre: one product in
-    place of n x C differences. Near-ties are settled by the differences themselves.
+    `means` are class means (C, d), or moments, of which the present classes count. Make the rule once for many
+    batches. |h - mu_c|^2 is least where (mu_c - g) . (h - g) - |mu_c - g|^2 / 2 is largest, with g any centre: one
+    product in place of n x C differences. Near-ties are settled by the differences themselves.
+
+    >>> nearest_class_mean_rule(torch.tensor([[0.0], [2.0]]))(torch.tensor([[0.9], [1.1]])).tolist()
+    [0, 1]
     """
-    centre = means.mean(dim=0)
-    rows = means - centre
+    names = means.present.nonzero().flatten() if isinstance(means, ClassMoments) else None
+    points = means.class_means() if isinstance(means, ClassMoments) else as_float64(means)
+    centre = points.mean(dim=0)
+    rows = points - centre
     return AffineArgmax(
-        rows, -rows.square().sum(dim=1) / 2, centre, exact=lambda h, c: -(h - means[c]).square().sum(dim=1)
+        rows,
+        -rows.square().sum(dim=1) / 2,
+        centre,
+        exact=lambda h, c: -(h - points[c]).square().sum(dim=1),
+        names=names,
     )
 
 
 def linear_rule(
     classifier: Float64[Tensor, "c d"], bias: Float64[Tensor, " c"], centre: Float64[Tensor, " d"]
 ) -> AffineArgmax:
-    """The rule argmax_c w_c . h + b_c, the smallest index at ties; `centre` (say mu_G) keeps rounding small."""
+    """The rule argmax_c w_c . h + b_c, the smallest index at ties; a `centre` amid the features rounds least."""
     return AffineArgmax(
         classifier,
         classifier @ centre + bias,
@@ -47,14 +57,12 @@ def nearest_class_means(features: Float[Tensor, "n d"], means: ClassMoments | Te
     >>> nearest_class_means(torch.tensor([[0.0], [0.9], [2.0]]), torch.tensor([[0.0], [2.0]])).tolist()
     [0, 0, 1]
     """
-    if isinstance(means, ClassMoments):
-        return means.present.nonzero().flatten()[nearest_class_mean_rule(means.class_means())(features)]
-    if means.ndim != 2 or means.shape[1] != features.shape[1]:
+    if isinstance(means, Tensor) and (means.ndim != 2 or means.shape[1] != features.shape[1]):
         raise ShapeError(
             f"class means have shape {tuple(means.shape)} and features {tuple(features.shape)}; "
             "expected (classes, dim) and (samples, dim) with one dim."
         )
-    return nearest_class_mean_rule(as_float64(means))(features)
+    return nearest_class_mean_rule(means)(features)
 
 
 def linear_decisions(
@@ -74,8 +82,14 @@ def linear_decisions(
         )
     weights = as_float64(classifier)
     b = weights.new_zeros(len(weights)) if bias is None else as_float64(bias)
-    centre = features.mean(dim=0, dtype=torch.float64) if len(features) else weights.new_zeros(weights.shape[1])
-    return linear_rule(weights, b, centre)(features)
+    return linear_rule(weights, b, _amid(features))(features)
+
+
+def _amid(features: Float[Tensor, "n d"], samples: int = 256) -> Float64[Tensor, " d"]:
+    """A point amid the features (n, d): the mean of a few finite ones. Any point would do, a near one rounds least."""
+    few = features[:: max(1, len(features) // samples)].double()
+    few = few[few.isfinite().all(dim=1)]
+    return few.mean(dim=0) if len(few) else few.new_zeros(few.shape[1])
 
 
 def _share(hits: Tensor) -> Tensor:

@@ -109,7 +109,8 @@ class RunningMoments:
                 f"scatter={scatter!r} came {'with' if class_counts is not None else 'without'} class_counts; "
                 "class-weighted scatter needs the counts of the whole data set beforehand, no other level takes them."
             )
-        self.num_classes, self.level, self.class_counts = num_classes, scatter, class_counts
+        self.level: ScatterLevel = scatter
+        self.num_classes, self.class_counts = num_classes, class_counts
         self.ignore_index, self.on_nonfinite, self.name = ignore_index, on_nonfinite, name
         self.batches = self.ignored = self.skipped = 0
         self.dtype: torch.dtype | None = None
@@ -179,34 +180,44 @@ class RunningMoments:
             self.class_counts = self.class_counts.to(features.device)
 
     def _add(self, features: Tensor, y: Tensor) -> None:
-        """Chan's update about the running means, with `shift` and `spread` summed over this chunk class by class."""
-        here = torch.bincount(y, minlength=self.num_classes)
-        new = (self.count == 0) & (here > 0)
-        if new.any():
-            # A class seen for the first time is measured about its first sample: the difference is small and exact.
-            first = torch.full((self.num_classes,), len(y), device=y.device)
-            first.scatter_reduce_(0, y, torch.arange(len(y), device=y.device), reduce="amin")
-            self.mean[new] = features[first[new]].double()
-        residual = features.double() - self.mean[y]
-        shift = torch.zeros_like(self.mean).index_add_(0, y, residual)
-        self.trace.index_add_(0, y, residual.square().sum(dim=1))
-        total = (self.count + here).clamp(min=1).double()
-        self.trace -= shift.square().sum(dim=1) / total
-        if self.scatter is not None:
-            self._add_scatter(residual, y, shift, total)
-        self.mean += shift / total[:, None]
-        self.count += here
+        """Chan's update about the running means, with `shift` summed over this chunk for each class in it.
 
-    def _add_scatter(self, residual: Tensor, y: Tensor, shift: Tensor, total: Tensor) -> None:
+        Only rows of classes that the chunk holds are touched, so a small batch costs little however many classes.
+        """
+        classes, own, here = y.unique(return_inverse=True, return_counts=True)
+        before = self.count[classes]
+        self._meet(features, own, classes, before == 0)
+        # Gathered by index_select and subtracted in place: plain indexing takes several times as long.
+        residual = self.mean.index_select(0, y)
+        torch.sub(features, residual, out=residual)
+        shift = residual.new_zeros(len(classes), residual.shape[1]).index_add_(0, own, residual)
+        total = (before + here).double()
+        self.trace.index_add_(0, y, residual.norm(dim=1).square())
+        self.trace[classes] -= shift.norm(dim=1).square() / total
+        if self.scatter is not None:
+            self._add_scatter(residual, y, classes, shift, total)
+        self.mean.index_add_(0, classes, shift.div_(total[:, None]))
+        self.count.index_add_(0, classes, here)
+
+    def _meet(self, features: Tensor, own: Tensor, classes: Tensor, new: Tensor) -> None:
+        """Start each class that is seen for the first time from its first sample: differences are small and exact."""
+        if new.any():
+            first = torch.full_like(classes, len(own))
+            first.scatter_reduce_(0, own, torch.arange(len(own), device=own.device), reduce="amin")
+            self.mean[classes[new]] = features[first[new]].double()
+
+    def _add_scatter(self, residual: Tensor, y: Tensor, classes: Tensor, shift: Tensor, total: Tensor) -> None:
         assert self.scatter is not None
         if self.level == "per_class":
-            for c in y.unique().tolist():
-                own = residual[y == c]
-                self.scatter[c] += own.T @ own
-        else:
-            weights = 1.0 if self.class_counts is None else self.class_counts[y].clamp(min=1)[:, None]
-            self.scatter += residual.T @ (residual / weights)
-        self.scatter -= outer_products(shift, 1 / total, self.level, self.class_counts)
+            for k, c in enumerate(classes.tolist()):
+                rows = residual[y == c]
+                self.scatter[c] += rows.T @ rows - torch.outer(shift[k] / total[k], shift[k])
+            return
+        promised = None if self.class_counts is None else self.class_counts.clamp(min=1)
+        weighted = residual if promised is None else residual / promised[y, None]
+        self.scatter.addmm_(residual.T, weighted)
+        total = total if promised is None else total * promised[classes]
+        self.scatter.addmm_(shift.T, shift / total[:, None], alpha=-1)
 
     def compute(self) -> ClassMoments:
         """The moments of all batches so far. Raises LabelError where none has come."""
@@ -247,10 +258,9 @@ def collect(
     """
     h, y = torch.as_tensor(features), torch.as_tensor(labels)
     if h.ndim == 2 and scatter is None:
+        levels: tuple[ScatterLevel, ...] = ("per_class", "pooled", "none")
         affordable = (
-            level
-            for level in ("per_class", "pooled", "none")
-            if scatter_bytes(level, num_classes, h.shape[1]) <= AUTOMATIC_SCATTER_BYTES
+            level for level in levels if scatter_bytes(level, num_classes, h.shape[1]) <= AUTOMATIC_SCATTER_BYTES
         )
         scatter = "class_weighted" if class_counts is not None else next(affordable)
     running = RunningMoments(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
@@ -29,7 +30,9 @@ class RunningSpan:
         centre: Weighting | None = None,
         matrix: bool = False,
     ) -> None:
-        self.moments, self.weighting, self.centre = moments, weighting, centre or weighting
+        self.moments = moments
+        self.weighting: Weighting = weighting
+        self.centre: Weighting = centre or weighting
         basis, s = moments.between_span(weighting, self.centre)
         self.whitener = basis / s
         self.reach = float((1 / s.square()).sum())
@@ -43,28 +46,43 @@ class RunningSpan:
 
     def update(self, features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> None:
         """Add a batch: features (n, d), labels (n,) in 0..C-1, the same data as in the first pass."""
-        work = product_dtype(features)
-        mean, whitener = self.moments.mean.to(work), self.whitener.to(work)
-        # Rounding the means to float32 moves every residual of a class alike; this moves it back.
-        drift = ((self.moments.mean - mean.double()) @ self.whitener).to(work)
-        for part in row_chunks(len(labels), features.shape[1]):
+        mean, whitener, drift = self._single if product_dtype(features) == torch.float32 else self._double
+        for part in row_chunks(len(labels), max(whitener.shape)):
             h, y = features[part], labels[part]
-            residual = h.to(work) - mean[y]
-            q = residual @ whitener - drift[y]
-            size = residual.square().sum(dim=1).double()
-            if work == torch.float32 and self._rounding_shows(size, q):
+            # Gathered by index_select, subtracted and multiplied in place: half the memory traffic of plain indexing.
+            residual = mean.index_select(0, y)
+            torch.sub(h, residual, out=residual)
+            q = drift.index_select(0, y).addmm_(residual, whitener)
+            size, own = (x.norm(dim=1).double().square() for x in (residual, q))
+            if q.dtype == torch.float32 and self._rounding_shows(size, own):
                 residual = h.double() - self.moments.mean[y]
-                q, size = residual @ self.whitener, residual.square().sum(dim=1)
+                q = residual @ self.whitener
+                size, own = (x.square().sum(dim=1) for x in (residual, q))
             self.seen.index_add_(0, y, size)
-            self.trace.index_add_(0, y, q.square().sum(dim=1).double())
+            self.trace.index_add_(0, y, own)
             self.count += torch.bincount(y, minlength=len(self.count))
             if self.matrix is not None:
                 self.matrix += (q.T @ (q * self.sample_weights[y].to(q.dtype)[:, None])).double()
 
-    def _rounding_shows(self, size: Tensor, q: Tensor) -> bool:
+    @cached_property
+    def _single(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, whitener and drift in float32; and so in float64: made once, used for every batch."""
+        return self._rounded(torch.float32)
+
+    @cached_property
+    def _double(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._rounded(torch.float64)
+
+    def _rounded(self, work: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        mean = self.moments.mean.to(work)
+        # Rounding the means to float32 moves every residual of a class alike; this moves it back.
+        drift = (mean.double() - self.moments.mean) @ self.whitener
+        return mean, self.whitener.to(work), drift.to(work)
+
+    def _rounding_shows(self, size: Tensor, own: Tensor) -> bool:
         """Whether rounding of the float32 product adds more than 1e-8 of the whitened scatter of this chunk."""
         rounding = 4 * torch.finfo(torch.float32).eps ** 2 * float(size.sum()) * self.reach
-        return rounding > 1e-8 * float(q.square().sum())
+        return rounding > 1e-8 * float(own.sum())
 
     def sum_over_processes(self, group: dist.ProcessGroup | None = None) -> None:
         """Add up what every process saw of its share of the data."""
