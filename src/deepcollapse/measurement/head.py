@@ -90,7 +90,7 @@ class GivenHead:
     by_position = False
 
     def __init__(self, classifier: Tensor | None, bias: Tensor | None) -> None:
-        self.classifier = None if classifier is None else as_float64(classifier)
-        self.bias = None if bias is None else as_float64(bias)
+        self.classifier = None if classifier is None else as_float64(classifier).detach()
+        self.bias = None if bias is None else as_float64(bias).detach()
         self.reductions: dict[str, str] = {}
         self.precisions: dict[str, torch.dtype] = {}

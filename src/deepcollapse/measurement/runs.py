@@ -51,19 +51,25 @@ class Runs:
             return
         self.kept.batches = None  # where it was full in one process, all run again: they wait for each other
         if self.source.runs_once:
-            raise BatchError(
-                f"the features take {self.kept.bytes} bytes, more than the memory budget of {self.kept.budget}, so the "
-                "batches are needed a second time, and they came as an iterator that runs once. Pass a DataLoader or a "
-                "list, or raise memory_budget."
-            )
+            raise self._nothing_left()
 
     def __iter__(self) -> Iterator[Captured]:
         """The batches as the first run left them: those kept, or those of another run."""
         if self.kept.batches is not None:
             yield from self.kept.batches
             return
+        number = -1
         for number, captured in enumerate(self._run()):
             yield self.intake(captured, number)[0]
+        if number < 0:
+            raise self._nothing_left()
+
+    def _nothing_left(self) -> BatchError:
+        return BatchError(
+            f"the features take {self.kept.bytes} bytes, more than the memory budget of {self.kept.budget}, so the "
+            "batches are needed a second time, and they came as an iterator that runs once. Pass a DataLoader or a "
+            "list, or raise memory_budget."
+        )
 
     def _run(self) -> Iterator[Captured]:
         self.count += 1
