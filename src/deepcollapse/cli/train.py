@@ -109,7 +109,7 @@ class Progress(Watcher):
         if report.measurement is not None:
             self.nc1 = f"  NC1 {report.measurement['within_class_variability']:.3g}"
         onset = f"  TPT since {report.tpt_onset}" if report.tpt_onset else ""
-        text = f"accuracy {report.accuracy:.2%}{self.nc1}{onset}"
+        text = f"accuracy {report.train.accuracy:.2%}{self.nc1}{onset}"
         self.shown.update(self.shown.task_ids[0], completed=report.epoch, description=text)
 
 

@@ -46,9 +46,10 @@ def latest(run: Run) -> Checkpoint | None:
     try:
         return Checkpoint(**torch.load(path, weights_only=True, map_location="cpu"))
     except Exception as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
         raise RunError(
-            f"the checkpoint {path} cannot be read ({type(error).__name__}: {error}). Remove the folder "
-            "`checkpoints` and start again with another --out; the records so far can still be reported."
+            f"the checkpoint {path} cannot be read ({type(error).__name__}: {reason}). Start again with another --out; "
+            "the records so far can still be reported. (With the file removed, --resume begins this run anew.)"
         ) from error
 
 

@@ -1,7 +1,11 @@
 """The data of a recipe: both splits, thinned out, noised and standardised as it says."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
 
 from deepcollapse.datasets import (
     class_balanced,
@@ -14,7 +18,7 @@ from deepcollapse.datasets import (
 )
 from deepcollapse.datasets.dataset import Dataset
 from deepcollapse.datasets.user import UserData
-from deepcollapse.errors import DataFileError, OptionError, UnknownNameError
+from deepcollapse.errors import BatchError, DataFileError, OptionError
 from deepcollapse.training.recipe import Recipe
 
 Split = Dataset | UserData
@@ -22,10 +26,11 @@ Split = Dataset | UserData
 
 @dataclass(frozen=True)
 class Splits:
-    """Training data, and test data where there is a test split."""
+    """Training data, and test data where there is a test split; `untested` is the reason where there is none."""
 
     train: Split
     test: Split | None
+    untested: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -47,16 +52,35 @@ class Splits:
 
 def prepare(recipe: Recipe, root: str | os.PathLike[str] | None = None, download: bool = False) -> Splits:
     """Load and prepare the data of a recipe; all draws follow its seed. Errors are those of `deepcollapse.datasets`."""
-    train = load(recipe.dataset, "train", root=root, download=download)
-    test = _test_split(recipe, root, download)
+    splits = _load(recipe, root, download)
+    train, test = splits.train, splits.test
     if not isinstance(train, Dataset):
-        changed = (recipe.per_class, recipe.test_per_class, recipe.imbalance != "none", recipe.label_noise)
-        if any(changed) or recipe.standardise == "channels":
-            raise OptionError(
-                f"{recipe.dataset} is read by your own code, so subsets, imbalance, label noise and standardisation "
-                "are its own affair; leave those settings out."
-            )
-        return Splits(train, test)
+        _refuse_changes(recipe)
+        return splits
+    train = _changed(train, recipe)
+    if isinstance(test, Dataset) and recipe.test_per_class is not None:
+        test = class_balanced(test, recipe.test_per_class, recipe.seed)
+    standardise = {"pixels": standardise_pixels, "channels": standardise_channels}.get(recipe.standardise)
+    if standardise is not None:
+        others = (test,) if isinstance(test, Dataset) else ()
+        train, *rest = standardise(train, *others)
+        test = rest[0] if rest else test
+    return replace(splits, train=train, test=test)
+
+
+def _load(recipe: Recipe, root: str | os.PathLike[str] | None, download: bool) -> Splits:
+    """Both splits as they are; folders, hub data sets and the user's own data may have no test split."""
+    train = load(recipe.dataset, "train", root=root, download=download)
+    try:
+        return Splits(train, load(recipe.dataset, "test", root=root, download=download))
+    except (BatchError, DataFileError, OptionError) as error:
+        if ":" not in recipe.dataset:
+            raise
+        return Splits(train, None, untested=str(error))
+
+
+def _changed(train: Dataset, recipe: Recipe) -> Dataset:
+    """The training data thinned out and noised, in this order."""
     if recipe.per_class is not None:
         train = class_balanced(train, recipe.per_class, recipe.seed)
     if recipe.imbalance == "step":
@@ -65,21 +89,24 @@ def prepare(recipe: Recipe, root: str | os.PathLike[str] | None = None, download
         train = long_tailed(train, recipe.ratio, recipe.seed)
     if recipe.label_noise:
         train = label_noise(train, recipe.label_noise, recipe.seed)
-    if isinstance(test, Dataset) and recipe.test_per_class is not None:
-        test = class_balanced(test, recipe.test_per_class, recipe.seed)
-    standardise = {"pixels": standardise_pixels, "channels": standardise_channels}.get(recipe.standardise)
-    if standardise is not None:
-        others = (test,) if isinstance(test, Dataset) else ()
-        train, *rest = standardise(train, *others)
-        test = rest[0] if rest else test
-    return Splits(train, test)
+    return train
 
 
-def _test_split(recipe: Recipe, root: str | os.PathLike[str] | None, download: bool) -> Split | None:
-    """The test split; data of the user's own may have none."""
-    try:
-        return load(recipe.dataset, "test", root=root, download=download)
-    except (DataFileError, UnknownNameError, OptionError):
-        if ":" not in recipe.dataset:
-            raise
-        return None
+def _refuse_changes(recipe: Recipe) -> None:
+    """Data that only the user's code can read is taken as it comes."""
+    changed = (recipe.per_class, recipe.test_per_class, recipe.imbalance != "none", recipe.label_noise)
+    if any(changed) or recipe.standardise == "channels":
+        raise OptionError(
+            f"{recipe.dataset} is read by your own code, so subsets, imbalance, label noise and standardisation "
+            "are its own affair; leave those settings out."
+        )
+
+
+def training_batches(
+    recipe: Recipe, splits: Splits, network: nn.Module, order: torch.Generator | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch: those of a single sample are left out where batch norm finds no variance in them."""
+    alone_too = not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    for x, y in splits.train.batches(recipe.batch, generator=order):
+        if alone_too or len(y) > 1:
+            yield x, y

@@ -2,18 +2,22 @@
 
 import copy
 import time
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
 
 from deepcollapse.measurement.measure import undisturbed
-from deepcollapse.training.data import Split, Splits
-from deepcollapse.training.objective import loss_function, optimiser
+from deepcollapse.training.data import Split, Splits, training_batches
+from deepcollapse.training.objective import logits_of, loss_function, optimiser
 from deepcollapse.training.place import Place
 from deepcollapse.training.recipe import Recipe
 
 TIMED = 4  # batches; the first is a warm-up
+# Beyond its share of the forward passes, what a measurement of a small network takes, seconds.
+MEASURING = 0.15
 
 
 def batches_in(split: Split, batch: int) -> int:
@@ -24,36 +28,42 @@ def batches_in(split: Split, batch: int) -> int:
 
 def seconds_a_pass(network: nn.Module, split: Split, batch: int, place: Place) -> float:
     """One forward pass over a split."""
-    times = []
     with undisturbed(network):
-        for x, _ in islice(place.batches(split.batches(batch)), TIMED):
-            start = time.perf_counter()
-            network(x)
-            _wait(place)
-            times.append(time.perf_counter() - start)
-    return min(times, default=0.0) * batches_in(split, batch)
+        return _fastest(place.batches(split.batches(batch)), lambda x, _: network(x), place) * batches_in(split, batch)
 
 
-def seconds_of_training(recipe: Recipe, splits: Splits, network: nn.Module, place: Place, epochs: int) -> float:
-    """All epochs with their evaluations and measurements, from a few steps of a copy."""
-    twin = place.settle(copy.deepcopy(network))
-    loss, step, times = loss_function(recipe), optimiser(recipe, twin), []
+def seconds_of_training(
+    recipe: Recipe, splits: Splits, network: nn.Module, place: Place, epochs: Collection[int]
+) -> float:
+    """These epochs with their evaluations and measurements, from a few steps of a copy."""
+    if not epochs:
+        return 0.0
+    twin = place.settle(copy.deepcopy(network)).train()
+    loss, optimising = loss_function(recipe), optimiser(recipe, twin)
+
+    def step(x: Any, y: Any) -> None:
+        optimising.zero_grad()
+        loss(logits_of(twin(x)), y).backward()
+        optimising.step()
+
     with torch.random.fork_rng(devices=[]):
-        for x, y in islice(place.batches(splits.train.batches(recipe.batch)), TIMED):
-            start = time.perf_counter()
-            step.zero_grad()
-            loss(twin(x), y).backward()
-            step.step()
-            _wait(place)
-            times.append(time.perf_counter() - start)
-    steps = min(times, default=0.0) * batches_in(splits.train, recipe.batch)
+        steps = _fastest(place.batches(training_batches(recipe, splits, twin)), step, place)
+    steps *= batches_in(splits.train, recipe.batch)
     looks = sum(
         seconds_a_pass(twin, split, place.evaluation_batch, place) for split in (splits.train, splits.test) if split
     )
-    # A measurement takes about as long again as the forward pass it rides on, and small networks some 0.1 s more.
-    return epochs * (steps + looks) + len(recipe.measured_epochs()) * (looks + 0.15)
+    # A measurement takes about as long again as the forward pass it rides on.
+    measured = len(set(epochs).intersection(recipe.measured_epochs()))
+    return len(epochs) * (steps + looks) + measured * (looks + MEASURING)
 
 
-def _wait(place: Place) -> None:
-    if place.device.type == "cuda":
-        torch.cuda.synchronize(place.device)
+def _fastest(batches: Iterable[Any], work: Callable[[Any, Any], object], place: Place) -> float:
+    """The shortest time that the work takes on one of the first batches."""
+    times = []
+    for x, y in islice(batches, TIMED):
+        start = time.perf_counter()
+        work(x, y)
+        if place.device.type == "cuda":
+            torch.cuda.synchronize(place.device)
+        times.append(time.perf_counter() - start)
+    return min(times, default=0.0)

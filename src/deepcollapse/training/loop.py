@@ -1,22 +1,26 @@
 """Training, from first to last line: epochs, evaluation of each, measurements, checkpoints."""
 
 import os
-from collections.abc import Iterator
+import random
+from dataclasses import replace
 
+import numpy
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from deepcollapse.errors import DivergedError
+from deepcollapse.errors import BatchError, DivergedError, NonFiniteError, RunError
 from deepcollapse.measurement import BASELINES, Measurement, measure
+from deepcollapse.measurement.capture import Capture
 from deepcollapse.networks import load_network
-from deepcollapse.records import Record, Run
+from deepcollapse.records import Run
 from deepcollapse.training.checkpoint import Checkpoint, latest, save_weights
-from deepcollapse.training.data import Split, Splits, prepare
+from deepcollapse.training.data import Split, Splits, prepare, training_batches
 from deepcollapse.training.estimate import seconds_of_training
-from deepcollapse.training.evaluate import evaluate
-from deepcollapse.training.objective import decay_penalty, loss_function, optimiser
+from deepcollapse.training.evaluate import Scores, evaluate
+from deepcollapse.training.objective import decay_penalty, logits_of, loss_function, loss_unit, optimiser
 from deepcollapse.training.place import Place, serving_threads, threads_before
 from deepcollapse.training.recipe import Recipe
+from deepcollapse.training.rows import epoch_rows, onset_row
 from deepcollapse.training.watch import EpochReport, Watcher
 
 
@@ -34,19 +38,20 @@ def train(
     """Train the network of a recipe, measure its layers as it goes, and leave a run folder at `out`.
 
     Accuracy and loss of both splits are recorded after every epoch; every measure at epoch 0, at log-spaced epochs, at
-    the TPT onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and at the end.
-    A checkpoint is written after each measured epoch; with `resume` a stopped run goes on from it and ends with the
-    same records, bit for bit on a CPU with as many threads.
+    the TPT onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and at the end,
+    there beside an untrained copy and shuffled labels. A checkpoint is written after each measured epoch; with `resume`
+    a stopped run goes on from it and ends with the same records, bit for bit on a CPU with as many threads.
 
-    Raises RunError for a folder that is no such run, DivergedError where the loss is no number any more (what was
-    recorded stands), and the errors of data sets, networks and measurement.
+    Raises RunError for a folder that is no such run or for other data than the run began with, DivergedError where
+    the loss is no number any more (what was recorded stands), BatchError where there is nothing to train on, and the
+    errors of data sets, networks and measurement.
     """
     splits = prepare(recipe, data_root, download)
     network = build_network(recipe, splits)
     place = Place.choose(recipe, device)
-    threads = (
-        threads or (threads_before(out) if resume else None) or serving_threads(network, splits.train, recipe.batch)
-    )
+    _refuse_untrainable(recipe, splits, network)
+    if threads is None:
+        threads = (threads_before(out) if resume else None) or serving_threads(network, splits.train, recipe.batch)
     place = place.with_threads(threads)
     run = Run.create(
         out,
@@ -55,9 +60,10 @@ def train(
         data_digest=splits.digests(),
         device=place.describe(),
         seed=recipe.seed,
-        extra={"threads": place.threads, "train_note": splits.train.note},
+        extra={"threads": place.threads, "train_note": splits.train.note, "test_note": splits.untested},
         resume=resume,
     )
+    _refuse_other_data(run, splits)
     with place:
         Training(recipe, splits, network, run, place, watcher or Watcher()).finish()
     return run
@@ -74,9 +80,32 @@ def build_network(recipe: Recipe, splits: Splits) -> nn.Module:
     )
 
 
-def epoch_seed(recipe: Recipe, epoch: int) -> int:
-    """The seed of everything random in an epoch: a resumed run needs no generator's state."""
-    return recipe.seed * 1_000_003 + epoch
+def _refuse_untrainable(recipe: Recipe, splits: Splits, network: nn.Module) -> None:
+    """Find out before a folder is made, not after: layers that are not there, data that give no step."""
+    Capture(network, layers=recipe.layers or None, num_classes=len(splits.class_names))
+    if next(training_batches(recipe, splits, network), None) is None:
+        raise BatchError(
+            f"{splits.train.name} gives no batch to train on: there is none at all, or every one holds a single "
+            f"sample, in which batch norm finds no variance. Choose a batch above {recipe.batch}, or another network."
+        )
+
+
+def _refuse_other_data(run: Run, splits: Splits) -> None:
+    before, now = run.provenance["data_digest"], splits.digests()
+    if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
+        raise RunError(
+            f"{run.path} was begun on other data: the digest of {' and '.join(changed)} is not the same. "
+            "Put the data back as they were, or start again with another --out."
+        )
+
+
+def seed_everything(recipe: Recipe, epoch: int) -> int:
+    """Seed every generator for an epoch, those of the user's transforms too: a resumed run needs no saved states."""
+    seed = recipe.seed * 1_000_003 + epoch
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)  # noqa: NPY002 - the generator that transforms draw from
+    return seed
 
 
 class Training:
@@ -97,120 +126,102 @@ class Training:
     def finish(self) -> None:
         """Go from the latest checkpoint, or from the start, to the last epoch."""
         done = self._restore()
-        left = self.recipe.epochs - (done or 0)
-        estimate = seconds_of_training(self.recipe, self.splits, self.network, self.place, left)
-        self.watcher.start(estimate, self.run, done or 0)
-        for epoch in range(0 if done is None else done + 1, self.recipe.epochs + 1):
+        left = range(0 if done is None else done + 1, self.recipe.epochs + 1)
+        self.watcher.start(
+            seconds_of_training(self.recipe, self.splits, self.network, self.place, left), self.run, done or 0
+        )
+        for epoch in left:
+            seed = seed_everything(self.recipe, epoch)
             if epoch > 0:
-                self._train_epoch(epoch)
+                self._train(epoch, torch.Generator().manual_seed(seed))
             self._look(epoch)
         save_weights(self.run, self.network, "weights.safetensors")
 
-    def _train_epoch(self, epoch: int) -> None:
-        torch.manual_seed(epoch_seed(self.recipe, epoch))
+    def _train(self, epoch: int, order: torch.Generator) -> None:
+        """One pass over the training data."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate(epoch)
         self.network.train()
-        for x, y in self.place.batches(self._training_batches(epoch)):
+        for x, y in self.place.batches(training_batches(self.recipe, self.splits, self.network, order)):
             with self.place.autocast():
-                loss = self.loss(self.trained(x), y)
+                loss = self.loss(logits_of(self.trained(x)), y)
             if not torch.isfinite(loss):
-                raise DivergedError(
-                    f"the loss became {loss.item()} in epoch {epoch}. Lower the learning rate (now "
-                    f"{self.recipe.learning_rate(epoch):g}); everything recorded so far stands in {self.run.path}."
-                )
+                raise self._diverged(epoch, f"the loss is {loss.item()}")
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimiser)
             self.scaler.update()
 
-    def _training_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.Generator().manual_seed(epoch_seed(self.recipe, epoch))
-        for x, y in self.splits.train.batches(self.recipe.batch, generator=order):
-            if len(y) > 1:  # batch norm has no variance of a single sample
-                yield x, y
-
     def _look(self, epoch: int) -> None:
         """Evaluate, and measure where it is time; the pass over the data is the same."""
-        measurement = self._measure(epoch) if epoch in self.measured else None
-        accuracy, loss = self._scores(self.splits.train, measurement)
-        strict = epoch > 0 and self.tpt_onset_strict is None and accuracy >= 1
-        onset = epoch > 0 and self.tpt_onset is None and accuracy >= self.recipe.tpt_accuracy
-        if onset and measurement is None:
-            measurement = self._measure(epoch)
-        test = self._measure(epoch, measurement) if measurement and self.splits.test else None
-        test_scores = self._scores(self.splits.test, test) if self.splits.test else None
-        self._record(epoch, (accuracy, loss), test_scores, measurement, test)
+        measured = self._measure(epoch) if epoch in self.measured else None
+        scores = self._scores(epoch, self.splits.train, measured)
+        onset = epoch > 0 and self.tpt_onset is None and scores.accuracy >= self.recipe.tpt_accuracy
+        strict = epoch > 0 and self.tpt_onset_strict is None and scores.accuracy >= 1
+        if onset and measured is None:
+            measured = self._measure(epoch)
+        test = self._measure(epoch, measured) if measured and self.splits.test else None
+        test_scores = self._scores(epoch, self.splits.test, test) if self.splits.test else None
+        penalty = decay_penalty(self.recipe, self.network)
+        # A measurement brings accuracy and loss with it.
+        beside = {"train": None if measured else scores, "test": None if test else test_scores}
+        self.run.append(epoch_rows(self.recipe, epoch, beside, penalised=scores.loss + penalty))
+        for measurement in (measured, test):
+            if measurement is not None:
+                measurement.write(self.run, epoch=epoch)
         if onset:
             self.tpt_onset = epoch
-            self._note_onset("tpt_onset", epoch, self.recipe.tpt_accuracy)
+            self.run.append([onset_row("tpt_onset", epoch, self.recipe.tpt_accuracy)])
             save_weights(self.run, self.network, "weights-tpt-onset.safetensors")
         if strict:
             self.tpt_onset_strict = epoch
-            self._note_onset("tpt_onset_strict", epoch, 1.0)
-        if measurement:
+            self.run.append([onset_row("tpt_onset_strict", epoch, 1.0)])
+        if measured:
             self._checkpoint(epoch)
-        test_accuracy = test_scores[0] if test_scores else None
-        self.watcher.epoch(
-            EpochReport(epoch, self.recipe.epochs, accuracy, test_accuracy, loss, self.tpt_onset, measurement)
-        )
+        told = EpochReport(epoch, self.recipe.epochs, scores, test_scores, self.tpt_onset, measured)
+        self.watcher.epoch(told)
 
     def _measure(self, epoch: int, train: Measurement | None = None) -> Measurement:
         """Measure the training data, or the test data against `train`'s class means."""
         split = self.splits.train if train is None else self.splits.test
         assert split is not None
         last = epoch == self.recipe.epochs and train is None
-        return measure(
-            self.network,
-            self.place.batches(split.batches(self.place.evaluation_batch)),
-            num_classes=len(self.splits.class_names),
-            layers=self.recipe.layers or None,
-            split="train" if train is None else "test",
-            means_of=train,
-            weighting=self.recipe.weighting,
-            baselines=BASELINES if last else (),
-            loss=self.loss,
-            class_names=self.splits.class_names,
-            seed=self.recipe.seed,
-        )
+        try:
+            measurement = measure(
+                self.network,
+                self.place.batches(split.batches(self.place.evaluation_batch)),
+                num_classes=len(self.splits.class_names),
+                layers=self.recipe.layers or None,
+                split="train" if train is None else "test",
+                means_of=train,
+                weighting=self.recipe.weighting,
+                baselines=BASELINES if last else (),
+                loss=self.loss,
+                class_names=self.splits.class_names,
+                seed=self.recipe.seed,
+            )
+        except NonFiniteError as error:
+            if epoch == 0:
+                raise  # nothing was trained yet: the data are to blame
+            raise self._diverged(epoch, "features are NaN or infinite") from error
+        unit = loss_unit(self.recipe)
+        records = (replace(row, unit=unit) if row.measure == "loss" else row for row in measurement.records)
+        return replace(measurement, records=tuple(records))
 
-    def _scores(self, split: Split | None, measurement: Measurement | None) -> tuple[float, float]:
+    def _scores(self, epoch: int, split: Split, measurement: Measurement | None) -> Scores:
         """Accuracy and loss in eval mode: those of the measurement, or of a plain pass."""
         if measurement is not None:
-            return measurement["accuracy", "network"], measurement["loss", "network"]
-        assert split is not None
-        return evaluate(self.network, self.place.batches(split.batches(self.place.evaluation_batch)), self.loss)
+            return Scores(measurement["accuracy", "network"], measurement["loss", "network"])
+        scores = evaluate(self.network, self.place.batches(split.batches(self.place.evaluation_batch)), self.loss)
+        if not numpy.isfinite(scores.loss) and split is self.splits.train:
+            raise self._diverged(epoch, f"the loss is {scores.loss}")
+        return scores
 
-    def _record(
-        self,
-        epoch: int,
-        train: tuple[float, float],
-        test: tuple[float, float] | None,
-        measurement: Measurement | None,
-        test_measurement: Measurement | None,
-    ) -> None:
-        network, records = {"epoch": epoch, "layer": "network"}, []
-        for split, scores, measured in (("train", train, measurement), ("test", test, test_measurement)):
-            if scores is not None and measured is None:  # a measurement brings these two with it
-                how = {"split": split, "weighting": "sample", **network}
-                records += [Record(measure="accuracy", value=scores[0], **how)]
-                records += [Record(measure="loss", value=scores[1], unit="nat", **how)]
-        penalised = train[1] + decay_penalty(self.recipe, self.network)
-        records.append(Record(measure="loss_with_decay", value=penalised, unit="nat", split="train", **network))
-        rate = self.recipe.learning_rate(max(1, epoch))
-        records.append(Record(measure="learning_rate", value=rate, **network))
-        self.run.append(records)
-        for measured in (measurement, test_measurement):
-            if measured is not None:
-                measured.write(self.run, epoch=epoch)
-
-    def _note_onset(self, measure: str, epoch: int, threshold: float) -> None:
-        note = f"first epoch with training accuracy of at least {threshold:.1%} in eval mode"
-        self.run.append(
-            [Record(layer="network", measure=measure, value=epoch, unit="epoch", epoch=epoch, split="train", note=note)]
+    def _diverged(self, epoch: int, what: str) -> DivergedError:
+        return DivergedError(
+            f"training diverged in epoch {epoch}: {what}. Lower the learning rate (now "
+            f"{self.recipe.learning_rate(epoch):g}); the epochs before stand in {self.run.path}."
         )
-
-    # --- stopping and going on ---------------------------------------------------------------------------------------
 
     def _checkpoint(self, epoch: int) -> None:
         Checkpoint(

@@ -1,12 +1,18 @@
 """Losses and optimisers that a recipe names."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from deepcollapse.training.recipe import Recipe
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a network gave: itself, or its `logits` as Hugging Face's networks have them."""
+    return getattr(output, "logits", output)
 
 
 def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -23,6 +29,11 @@ def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     return {"cross-entropy": functional.cross_entropy, "mse": mean_squared_error}[recipe.loss]
 
 
+def loss_unit(recipe: Recipe) -> str:
+    """The unit of a recipe's loss: nats, or squared outputs, which have none."""
+    return "nat" if recipe.loss == "cross-entropy" else "1"
+
+
 def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a recipe, with weight decay on all parameters as the papers have it."""
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -33,6 +44,12 @@ def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def decay_penalty(recipe: Recipe, network: nn.Module) -> float:
-    """(decay / 2) times the sum of squared parameters: what weight decay adds to the loss under plain descent."""
+    """(decay / 2) times the sum of squared parameters: what weight decay adds to the loss under plain descent.
+
+    >>> layer = nn.Linear(1, 1)
+    >>> _ = nn.init.ones_(layer.weight), nn.init.ones_(layer.bias)
+    >>> decay_penalty(Recipe(decay=0.5), layer)
+    0.5
+    """
     with torch.no_grad():
         return recipe.decay / 2 * sum(float(p.double().square().sum()) for p in network.parameters() if p.requires_grad)

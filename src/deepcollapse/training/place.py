@@ -39,7 +39,7 @@ class Place:
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             chosen = torch.device(name)
-            torch.empty(0, device=chosen)
+            torch.zeros(1, device=chosen).item()
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise OptionError(f"there is no device {name!r} here ({reason}). Try --device cpu.") from error
@@ -69,7 +69,10 @@ class Place:
 
     def settle(self, network: nn.Module) -> nn.Module:
         """The network on the device, in the memory layout of the recipe."""
-        return network.to(self.device, memory_format=torch.channels_last if self.recipe.channels_last else None)
+        network = network.to(self.device)
+        if self.recipe.channels_last:
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's own stub lacks it
+        return network
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of forward passes in training."""

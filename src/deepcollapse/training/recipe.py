@@ -4,9 +4,10 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 from deepcollapse.errors import OptionError
+from deepcollapse.training.kinds import fits, in_words
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,9 @@ class Recipe:
     """A training set-up that can be written down; the defaults are the demo.
 
     The default is one in which neural collapse happens within half a minute on a CPU: batch norm, weight decay and two
-    drops of the learning rate are what it takes.
+    drops of the learning rate are what it takes. Settings are in the order in which people reach for them.
+
+    Raises OptionError for a value out of its range; names of data sets and networks are looked up when they are used.
 
     >>> Recipe(epochs=3).learning_rate(1)
     0.05
@@ -22,21 +25,6 @@ class Recipe:
 
     dataset: str = "digits"
     """Data set: a name of `deepcollapse list datasets`, folder:PATH, hf:NAME or package.module:loader."""
-    per_class: int | None = None
-    """Train on so many samples of each class, drawn at random; all by default."""
-    test_per_class: int | None = None
-    """Test on so many samples of each class."""
-    imbalance: Literal["none", "step", "long-tailed"] = "none"
-    """Thin out classes of the training data: the last `minority` ones, or geometrically from first to last."""
-    ratio: float = 10.0
-    """Largest over smallest class, where classes are thinned out."""
-    minority: int = 5
-    """How many classes a step imbalance thins out."""
-    label_noise: float = 0.0
-    """Share of training labels that are replaced by other ones."""
-    standardise: Literal["pixels", "channels", "none"] = "pixels"
-    """Subtract the training mean and divide by the deviation, of each pixel or of each channel."""
-
     network: str = "mlp"
     """Network: a name of `deepcollapse list networks`, package.module:factory, or timm:, torchvision: or hf:NAME."""
     width: int | None = None
@@ -45,6 +33,12 @@ class Recipe:
     """The network's depth, for families that have one."""
     parameters: tuple[str, ...] = ()
     """Further parameters of the network as name=value, for example batch_norm=false."""
+    epochs: int = 200
+    """Passes over the training data."""
+    batch: int = 128
+    """Batch size. A last batch of one sample is skipped where the network has batch norm."""
+    seed: int = 0
+    """Of the initial weights, of the order of samples, and of every draw from the data."""
 
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
     """Cross-entropy, or the mean squared error to one-hot labels."""
@@ -60,27 +54,37 @@ class Recipe:
     """Where in training the learning rate drops, as shares of the epochs."""
     drop_factor: float = 0.1
     """What the learning rate is multiplied with at each drop."""
-    batch: int = 128
-    """Batch size; an incomplete last batch of training is skipped where batch norm could not use it."""
-    epochs: int = 200
-    """Passes over the training data."""
-    seed: int = 0
-    """Of the initial weights, of the order of samples, and of every draw from the data."""
+
+    measurements: int = 40
+    """About so many epochs are measured, log-spaced; the first, the last and the TPT onset always are."""
+    layers: tuple[str, ...] = ()
+    """Layers to measure beside the head's input, names or patterns; the network's blocks where not given."""
+    weighting: Literal["class", "sample"] = "class"
+    """How classes count in the measures: equally, or by their samples."""
+    tpt_accuracy: float = 0.999
+    """Training accuracy at which the terminal phase of training (TPT) begins."""
+
+    standardise: Literal["pixels", "channels", "none"] = "pixels"
+    """Subtract the training mean and divide by the deviation, of each pixel or of each channel."""
+    per_class: int | None = None
+    """Train on so many samples of each class, drawn at random; all where not given."""
+    test_per_class: int | None = None
+    """Test on so many samples of each class."""
+    imbalance: Literal["none", "step", "long-tailed"] = "none"
+    """Thin out classes of the training data: the last `minority` ones, or geometrically from first to last."""
+    ratio: float = 10.0
+    """Largest over smallest class, where classes are thinned out."""
+    minority: int = 5
+    """How many classes a step imbalance thins out."""
+    label_noise: float = 0.0
+    """Share of training labels that are replaced by other ones."""
+
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the forward pass in training, on CUDA; measuring is always in float32."""
     channels_last: bool = False
     """Memory layout of images, faster for convolutions on CUDA."""
     compile: bool = False
     """Compile the network for training."""
-
-    measurements: int = 40
-    """About so many epochs are measured, log-spaced; the first, the last and the TPT onset always are."""
-    layers: tuple[str, ...] = ()
-    """Layers to measure beside the head's input, names or patterns; the network's blocks by default."""
-    weighting: Literal["class", "sample"] = "class"
-    """How classes count in the measures: equally, or by their samples."""
-    tpt_accuracy: float = 0.999
-    """Training accuracy at which the terminal phase of training begins."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, before anything is loaded."""
@@ -92,9 +96,12 @@ class Recipe:
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise OptionError(f"{name} must be 0 or more; got {getattr(self, name)}.")
         if not all(0 < drop < 1 for drop in self.drops):
-            raise OptionError(f"drops are shares of the epochs between 0 and 1; got {self.drops}.")
+            shown = ", ".join(f"{drop:g}" for drop in self.drops)
+            raise OptionError(f"drops are shares of the epochs between 0 and 1; got {shown}.")
         if not 0 < self.tpt_accuracy <= 1:
             raise OptionError(f"tpt_accuracy must lie above 0 and be at most 1; got {self.tpt_accuracy}.")
+        if not 0 <= self.seed < 2**32:
+            raise OptionError(f"seed must be a whole number from 0 to {2**32 - 1}; got {self.seed}.")
         self.network_parameters()
 
     def learning_rate(self, epoch: int) -> float:
@@ -103,7 +110,11 @@ class Recipe:
         return self.rate * self.drop_factor**passed
 
     def measured_epochs(self) -> tuple[int, ...]:
-        """The epochs that are measured whatever happens: 0 (before training), then log-spaced to the last."""
+        """The epochs that are measured whatever happens: 0 (before training), then log-spaced to the last.
+
+        >>> Recipe(epochs=100, measurements=6).measured_epochs()
+        (0, 1, 3, 10, 32, 100)
+        """
         count = max(2, self.measurements - 1)
         spaced = (self.epochs ** (i / (count - 1)) for i in range(count))
         return tuple(sorted({0, self.epochs, *(round(epoch) for epoch in spaced)}))
@@ -113,42 +124,30 @@ class Recipe:
         given = {name: getattr(self, name) for name in ("width", "depth") if getattr(self, name) is not None}
         for text in self.parameters:
             name, equals, value = text.partition("=")
+            if not (equals and name.strip() and value.strip()):
+                raise OptionError(f"parameters are written name=value, for example batch_norm=false; got {text!r}.")
             try:
                 given[name.strip()] = tomllib.loads(f"value = {value}")["value"]
             except tomllib.TOMLDecodeError:
-                given[name.strip()] = value  # a bare word, such as activation=tanh
-            if not (equals and name.strip() and value.strip()):
-                raise OptionError(f"parameters are written name=value, for example batch_norm=false; got {text!r}.")
+                given[name.strip()] = value.strip()  # a bare word, such as activation=tanh
         return given
 
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as TOML holds it: settings that are not given are left out."""
-        return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in plain.items() if value is not None}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `to_mapping` wrote. Raises OptionError for a setting that there is not."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise OptionError(f"a recipe has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+        """The recipe that `to_mapping` wrote, or that was written by hand.
+
+        Raises OptionError for a setting that there is not, and for a value of another kind than the setting has.
+        """
+        kinds = {field.name: field.type for field in fields(cls)}
+        for name, value in values.items():
+            if name not in kinds:
+                raise OptionError(f"a recipe has no setting {name!r}; it has {', '.join(sorted(kinds))}.")
+            if not fits(value, kinds[name]):
+                raise OptionError(f"the recipe's {name} is {value!r}; it must be {in_words(kinds[name])}.")
         given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        for field in fields(cls):
-            if field.name in given:
-                _check_kind(field.name, given[field.name], field.default, field.type)
         return cls(**given)
-
-
-def _check_kind(name: str, value: object, default: object, annotation: object) -> None:
-    """Refuse a value of another kind than the setting has: files are written by hand."""
-    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
-    kinds = {float: (float, int), type(None): (int,)}.get(type(default), (type(default),))
-    fits = value in choices if choices else isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds)
-    if not fits:
-        wanted = f"one of {', '.join(map(repr, choices))}" if choices else f"of the kind of {default!r}"
-        raise OptionError(
-            f"the recipe's {name} is {value!r}; it must be {'a whole number' if default is None else wanted}."
-        )
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

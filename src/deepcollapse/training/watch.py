@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from deepcollapse.measurement import Measurement
     from deepcollapse.records import Run
+    from deepcollapse.training.evaluate import Scores
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch came to, for whoever watches."""
+    """What an epoch came to, for whoever watches; `measurement` is that of the training data, where there was one."""
 
     epoch: int
     epochs: int
-    accuracy: float
-    test_accuracy: float | None
-    loss: float
+    train: "Scores"
+    test: "Scores | None"
     tpt_onset: int | None
     measurement: "Measurement | None"
 
@@ -29,5 +29,5 @@ class Watcher:
         del seconds, run, done
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch has ended."""
+        """An epoch has ended, and its rows are on the disk."""
         del report
