@@ -68,7 +68,8 @@ def entry(metric: Metric, bib: dict[str, dict[str, str]]) -> str:
     facts += [f"at collapse {at_collapse(metric)}"] if metric.at_collapse else []
     facts += ["dimensionless" if metric.unit == "1" else f"unit: {metric.unit}"]
     facts += [f"unchanged by {', '.join(metric.invariant_to)}"]
-    facts += [f"needs {', '.join(metric.needs)}", metric.cost, citation(bib[metric.source])]
+    source = citation(bib[metric.source]) if metric.source in bib else metric.source
+    facts += [f"needs {', '.join(metric.needs)}", metric.cost, source]
     definition = escaped(metric.definition.removeprefix(f"{metric.symbol}: "))
     return f"### `{metric.name}`\n\n**{escaped(metric.symbol)}**: {definition}\n\n{' · '.join(facts)}\n"
 
