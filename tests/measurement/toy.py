@@ -1,7 +1,10 @@
 """Small networks and data that the tests of measurement share."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -43,8 +46,7 @@ def assert_same_numbers(found: Measurement, expected: Measurement, rel: float = 
         for key in one
         if not (
             math.isclose(one[key], other[key], rel_tol=rel, abs_tol=rel)
-            or one[key] != one[key]
-            and other[key] != other[key]
+            or (one[key] != one[key] and other[key] != other[key])
         )
     }
     assert not different
@@ -53,3 +55,11 @@ def assert_same_numbers(found: Measurement, expected: Measurement, rel: float = 
 def hooks_of(network: nn.Module) -> list[int]:
     """How many hooks each module has."""
     return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()]
+
+
+@contextlib.contextmanager
+def raises(kind: type[Exception], message: str) -> Iterator[None]:
+    """The block raises this kind of error with exactly this message."""
+    with pytest.raises(kind) as error:
+        yield
+    assert str(error.value) == message

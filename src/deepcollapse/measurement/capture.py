@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ class Capture:
         self._closing = contextlib.ExitStack()
         self._labels: Tensor | None = None  # None: no pass of ours is under way
         self._mask: Tensor | None = None
-        self._fired: dict[str, list[Tensor]] = {}
+        self._fired: list[tuple[str, Tensor]] = []  # in order
         self._logits: Tensor | None = None
 
     # --- hooks ---------------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ class Capture:
             self.reductions[name] = reduction
         self.precisions[name] = coarser(self.precisions.get(name, features.dtype), features.dtype)
         reduced = self._reduce(features, name, module, reduction or self.reduction)
-        self._fired.setdefault(name, []).append(reduced)
+        self._fired.append((name, reduced))
 
     def _reduce(self, features: Tensor, name: str, module: nn.Module, reduction: Reduction) -> Tensor:
         assert self._labels is not None
@@ -159,7 +160,7 @@ class Capture:
     def expect(self, labels: Any) -> None:
         """Say that a forward pass with these labels comes next: (n,), soft (n, C), or one a position."""
         self._labels, soft = read_targets(labels, self.num_classes)
-        self._mask, self._fired, self._logits = None, {}, None
+        self._mask, self._fired, self._logits = None, [], None
         note = "soft labels were read as hard ones: the class with the largest share counts"
         if soft and note not in self.notes:
             warnings.warn(note, stacklevel=4)
@@ -167,15 +168,15 @@ class Capture:
 
     def take(self, output: Any) -> Captured:
         """The features of the pass that just ended. Raises CaptureError where a layer did not fire as it should."""
-        fired, self._fired = self._fired, {}
+        fired, self._fired = self._fired, []
         labels, self._labels = self._labels, None
         assert labels is not None
         self.by_position = labels.ndim > 1
-        features = {
-            name if len(calls) == 1 else f"{name}#{call}": value
-            for name, calls in fired.items()
-            for call, value in enumerate(calls, start=1)
-        }
+        calls, features = Counter(name for name, _ in fired), {}
+        so_far = Counter[str]()
+        for name, value in fired:
+            so_far[name] += 1
+            features[name if calls[name] == 1 else f"{name}#{so_far[name]}"] = value
         if self.order is None:
             self.order = self._settle_order(features)
         missing = [name for name in self.order if name not in features]
@@ -183,7 +184,7 @@ class Capture:
             name = missing[0].partition("#")[0]
             before = sum(layer.partition("#")[0] == name for layer in self.order)
             raise CaptureError(
-                f"layer {name!r} was called {len(fired.get(name, ()))} times in this forward pass and {before} times "
+                f"layer {name!r} was called {calls[name]} times in this forward pass and {before} times "
                 "in the first one. Choose layers that run equally often in every pass."
             )
         # The network's own output decides, where it is logits; the head's where more comes after it.

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
+from deepcollapse.errors import OptionError
 from deepcollapse.geometry import ClassMoments, Metric, RunningSpan, nearest_class_mean_accuracy
 from deepcollapse.geometry.moments import ScatterLevel, Weighting, coarser
 from deepcollapse.measurement.capture import Capture, Captured
@@ -41,6 +42,12 @@ class Settings:
     class_names: Sequence[str] = ()
     distributed: bool = False
     means_of: dict[str, ClassMoments] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings, before any forward pass."""
+        for name in ("weighting", "centre"):
+            if getattr(self, name) not in get_args(Weighting):
+                raise OptionError(f"{name} must be 'class' or 'sample'; got {getattr(self, name)!r}.")
 
     @property
     def needs(self) -> set[str]:

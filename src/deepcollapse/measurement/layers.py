@@ -123,11 +123,10 @@ def choose_layers(network: nn.Module, wanted: str | Sequence[str] | None, head: 
     if wanted is None:
         natural = _natural_layers(network, head)
         chosen = evenly_spread(natural, MOST_LAYERS)
-        note = (
-            f"{len(chosen)} of {len(natural)} layers are measured, evenly spread from {natural[0]} to {natural[-1]}; "
-            "layers=[...] names others"
-        )
-        return Choice(chosen, notes=[note] if len(chosen) < len(natural) else [])
+        if len(chosen) == len(natural):
+            return Choice(chosen)
+        spread = f"evenly spread from {natural[0]} to {natural[-1]}; layers=[...] names others"
+        return Choice(chosen, notes=[f"{len(chosen)} of {len(natural)} layers are measured, {spread}"])
     everywhere, layers, chosen, exact = named_layers(network), distinct_layers(network), [], set()
     for pattern in [wanted] if isinstance(wanted, str) else wanted:
         if pattern == HEAD_INPUT:
