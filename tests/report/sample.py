@@ -1,5 +1,7 @@
 """A run folder such as training leaves, made from formulas instead: every quantity collapses after epoch 12."""
 
+from typing import Any
+
 import numpy as np
 
 from deepcollapse.records import Record, Run
@@ -91,7 +93,7 @@ def make_run(
             accuracy = ceiling if epoch >= 12 else ceiling * (1 - 0.7 * 0.6**epoch)
             rows.append(Record(epoch=epoch, split=split, layer="network", measure="accuracy", value=accuracy))
             rows.append(Record(epoch=epoch, split=split, layer="network", measure="loss", value=fade(epoch, 2.3)))
-        onset = {"value": 12.0} if epoch >= 12 else {"note": "not reached yet"}
+        onset: dict[str, Any] = {"value": 12.0} if epoch >= 12 else {"note": "not reached yet"}
         rows.append(Record(epoch=epoch, split="train", layer="network", measure="tpt_onset", unit="epoch", **onset))
         found = arrays(epoch, rng, collapse)
         references = run.write_arrays(f"epoch-{epoch:04d}", {f"{m}@{layer}": a for (m, layer), a in found.items()})

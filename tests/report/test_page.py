@@ -102,8 +102,8 @@ def test_several_runs_share_curves_and_have_parts_of_their_own(page):
     steady, slow, nc1 = blocks(page)[:3]
     # One slider moves both runs' pictures.
     assert [(one["title"], one["control"], one["group"], one["run"]) for one in (steady, slow)] == [
-        ("Three classes falling onto the simplex: steady", "slider", "simplex", ""),
-        ("Three classes falling onto the simplex: slow", None, "simplex", ""),
+        ("steady", "slider", "simplex", ""),
+        ("slow", None, "simplex", ""),
     ]
     assert [trace["name"] for trace in nc1["frames"][0]["data"]] == ["steady, features", "slow, features"]
     assert len(nc1["layout"]["shapes"]) == 2

@@ -28,3 +28,23 @@ def test_names_are_text_and_missing_panels_say_so(tmp_path, run):
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     ElementTree.fromstring(text)
+
+
+def test_above_the_curves_three_classes_fall_onto_the_simplex(run, slow, tmp_path):
+    root = ElementTree.parse(svg(run, tmp_path / "one.svg")).getroot()
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts[:13:4] == ["epoch 0: before training", "epoch 12: TPT onset", "epoch 200: the end", "cat"]
+    assert texts[1:4] == ["cat", "dog", "owl"]
+    assert len(list(root.iter(f"{SVG}clipPath"))) == 3
+    two = svg([run, slow.path], tmp_path / "two.svg").read_text(encoding="utf-8")
+    assert "slow: epoch 12: TPT onset" in two
+    assert two.count("<clipPath") == 6
+
+
+def test_without_arrays_the_curves_stand_alone(tmp_path):
+    run = make_run(tmp_path / "bare")
+    for file in (run.path / "arrays").iterdir():
+        file.unlink()
+    root = ElementTree.parse(svg(run, tmp_path / "bare.svg")).getroot()
+    assert list(root.iter(f"{SVG}clipPath")) == []
+    assert root.attrib["viewBox"] == "0 0 900 430"

@@ -152,6 +152,7 @@ def test_the_table_compares_both_ends(run, slow):
     first = rows[0]
     assert (first.measure, first.symbol, first.plain) == ("within_class_variability", "NC1", "within-class variability")
     assert (first.layer, first.split, first.start_epoch, first.end_epoch) == ("head.input", "train", 12, 200)
+    assert first.start is not None
     assert first.ratio == pytest.approx(first.start / first.end)
     assert first.collapsed == 0
     table = {(row.measure, row.split): row for row in rows[:16]}

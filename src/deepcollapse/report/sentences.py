@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from deepcollapse.report.figures.text import listed
 from deepcollapse.report.summary import SummaryRow, compare
 from deepcollapse.report.view import View, views_of
 from deepcollapse.report.words import WORDS, number, percent, words_for
@@ -20,7 +21,7 @@ _RULE = (
     "Collapse is what this page calls it where, after TPT onset, NC1 becomes at least ten times smaller, and unequal "
     "lengths, unequal angles and self-duality are at least halved."
 )
-_NAMES = {
+NAMES = {
     "within_class_variability": "within-class variability (NC1)",
     "equinorm_means": "unequal lengths of the class means (NC2)",
     "equiangularity_means": "unequal angles between them (NC2)",
@@ -74,18 +75,16 @@ def _verdict(view: View) -> Sentence:
     held = [m for m, row in known.items() if _fell(row) >= COLLAPSE[m]]
     missing = [words_for(m).plain for m in COLLAPSE if m not in known]
     tail = f" Not recorded: {', '.join(missing)}." if missing else ""
-    when = f"{_since(view, in_full=True).strip()}, {_and([f'{_NAMES[m]} {_briefly(row)}' for m, row in known.items()])}"
+    when = (
+        f"{_since(view, in_full=True).strip()}, {listed([f'{NAMES[m]} {_briefly(row)}' for m, row in known.items()])}"
+    )
     if len(held) == len(COLLAPSE):
         return Sentence(view.label, None, f"Neural collapse is seen: {when}.", "fell", _RULE)
     if held:
-        short = _and([_NAMES[m] for m in known if m not in held] or ["those not recorded"])
+        short = listed([NAMES[m] for m in known if m not in held] or ["those not recorded"])
         text = f"Neural collapse is seen in part ({len(held)} of {len(COLLAPSE)} signs, not {short}): {when}.{tail}"
         return Sentence(view.label, None, text, "stayed", _RULE)
     return Sentence(view.label, None, f"Neural collapse is not seen: {when}.{tail}", "rose", _RULE)
-
-
-def _and(parts: list[str]) -> str:
-    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _terminal_phase(view: View) -> Sentence:

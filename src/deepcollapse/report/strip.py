@@ -13,6 +13,9 @@ WIDTH, _SIDE, _TOP = 900.0, 300.0, 28.0
 _TALL = 252.0
 # The pictures of more runs than this make the drawing too long.
 MOST_RUNS = 4
+# Where a corner's name stands: to its right, above and below.
+_BESIDE = ((16.0, 4.0, "start"), (0.0, -17.0, "middle"), (0.0, 26.0, "middle"))
+_HALO = ' font-weight="600" stroke="#ffffff" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
 _TITLE = "Samples, class means and classifier rows of three classes fall onto the corners of a simplex"
 
 
@@ -45,7 +48,7 @@ def _moments(view: View) -> list[tuple[str, dict[str, np.ndarray]]]:
     epochs = simplex.measured(view, 3)
     wanted = {} if not epochs else {epochs[0]: f"epoch {epochs[0]}"}
     if epochs and epochs[0] == 0:
-        wanted = {0: "epoch 0: untrained"}
+        wanted = {0: "epoch 0: before training"}
     if view.from_onset and view.start in epochs:
         wanted |= {view.start: f"epoch {view.start}: TPT onset"}
     if len(epochs) > 1:
@@ -73,8 +76,8 @@ def _panel(title: str, arrays: dict[str, np.ndarray], reach: float, names: list[
         parts.append(draw.circle(*mean, 7, f' fill="{color}"{edge}'))
     for color, row in zip(PALETTE, at(arrays["classifier"]) if "classifier" in arrays else [], strict=False):
         parts += [draw.stroke(*centre, *row, INK), draw.diamond(*row, 5, f' fill="{color}"{edge}')]
-    for name, place in zip(names, at(1.26 * simplex.VERTICES[3]), strict=False):
-        parts.append(draw.text(place[0], place[1] + 4, name, "middle", INK, ' font-weight="600"'))
+    for name, (x, y), (right, down, anchor) in zip(names, corners, _BESIDE, strict=False):
+        parts.append(draw.text(x + right, y + down, name, anchor, INK, _HALO))
     frame = f'<clipPath id="{clip}"><rect x="6" y="{_TOP:g}" width="{_SIDE - 12:g}" height="{_TALL:g}"/></clipPath>'
     head = draw.text(_SIDE / 2, 18, title, "middle", INK, ' font-weight="600" font-size="12"')
     return f'{head}{frame}<g clip-path="url(#{clip})">{"".join(parts)}</g>'

@@ -101,7 +101,11 @@ def compare(view: View, measure: str, layer: str, split: str | None) -> SummaryR
 def _baselines(view: View, measure: str, layer: str, split: str | None, end: float) -> tuple[tuple[str, float], ...]:
     """The baselines' values, less those that are the network's own: what does not depend on labels is no baseline."""
     known = {name: at(view.series(measure, layer, split, name), view.end) for name in view.baselines}
-    return tuple((name, value) for name, value in known.items() if value is not None and value != end)
+    return tuple(
+        (name, value)
+        for name, value in known.items()
+        if value is not None and not math.isclose(value, end, rel_tol=1e-9)
+    )
 
 
 def at(series: pd.Series, epoch: int | None) -> float | None:

@@ -1,13 +1,16 @@
 """The top of the page: what was seen, in words, in numbers, and in the picture of three classes falling together."""
 
 import dataclasses
+import math
 from html import escape
 
 from deepcollapse.report import html, strip
 from deepcollapse.report.figures import simplex
-from deepcollapse.report.sentences import reading_of
-from deepcollapse.report.summary import SummaryRow, rows_of
+from deepcollapse.report.figures.text import listed
+from deepcollapse.report.sentences import NAMES, Sentence, reading_of
+from deepcollapse.report.summary import SummaryRow, compare, rows_of
 from deepcollapse.report.view import View
+from deepcollapse.report.words import number
 
 # The pictures of more runs than this are too small to see.
 MOST_PICTURES = 6
@@ -44,27 +47,47 @@ def one(view: View, title: str) -> str:
 
 
 def several(seen: list[View], title: str) -> str:
-    """The top of a page on several runs: a headline a run, their pictures on one slider, one table."""
-    heads, words, pictures = [], [], []
+    """The top of a page on several runs: one headline, their pictures on one slider, one table."""
+    words, pictures = [], []
     for i, view in enumerate(seen):
         verdict, *others = reading_of(view)
-        heads.append(html.verdict(verdict, view.label))
-        words.append(html.folded(f"What is seen in {view.label}", html.reading(others)))
-        drawn = simplex.picture(view, f": {view.label}") if i < MOST_PICTURES else None
+        words.append(html.folded(f"What is seen in {view.label}", html.verdict(verdict) + html.reading(others)))
+        drawn = simplex.picture(view, view.label) if i < MOST_PICTURES else None
         if drawn:
             # One slider moves them all, by epoch; what collapse looks like is said once.
-            shared = dataclasses.replace(drawn, control=drawn.control if not pictures else None, height=300)
+            shared = dataclasses.replace(drawn, control=None if pictures else drawn.control, height=300)
             pictures.append(html.figure(dataclasses.replace(shared, looks=drawn.looks if not pictures else ""), ""))
     tables = [(view.label, _tables(view)[0]) for view in seen]
     stage = (
         f'<div class="figures">{"".join(pictures)}</div>{html.legend(simplex.legend(seen[0], 3))}' if pictures else ""
     )
     return (
-        f'<h1>Neural collapse: {escape(title)}</h1><p class="lead">{_LEAD}</p>{"".join(heads)}'
+        f'<h1>Neural collapse: {escape(title)}</h1><p class="lead">{_LEAD}</p>{html.verdict(overall(seen))}'
         f"{stage}{_still(seen)}<section><h2>What is seen</h2>"
         f'<p class="intro">Each cell: TPT onset → end, and how many times it fell.</p>'
         f"{html.comparison(tables)}{''.join(words)}</section>"
     )
+
+
+def overall(seen: list[View]) -> Sentence:
+    """The headline of several runs: in how many collapse is seen, and how far each sign fell, least to most."""
+    verdicts = [reading_of(view)[0].verdict for view in seen]
+    count = verdicts.count("fell")
+    partly = [view.label for view, verdict in zip(seen, verdicts, strict=True) if verdict == "stayed"]
+    text = f"Neural collapse is seen in {f'all {len(seen)}' if count == len(seen) else f'{count} of {len(seen)}'} runs"
+    text += f", and in part in {listed(partly)}" if partly else ""
+    told = [_range(seen, measure, name) for measure, name in NAMES.items()]
+    spans = [span for span in told if span]
+    text += f": from TPT onset to the end, {listed(spans)}." if spans and all(view.from_onset for view in seen) else "."
+    return Sentence("", None, text, "fell" if count == len(seen) else "stayed" if count or partly else "rose")
+
+
+def _range(seen: list[View], measure: str, name: str) -> str:
+    rows = [compare(view, measure, "head.input", view.split) for view in seen]
+    falls = sorted(round(row.ratio, 1 if row.ratio < 10 else 0) for row in rows if row and math.isfinite(row.ratio))
+    if len(falls) < len(seen) or falls[0] < 1:
+        return ""
+    return f"{name} fell {number(falls[0])} to {number(falls[-1])} times"
 
 
 def _tables(view: View) -> tuple[list[SummaryRow], list[SummaryRow]]:

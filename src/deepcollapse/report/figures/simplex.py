@@ -32,10 +32,9 @@ _LOOKS = (
 )
 
 
-def picture(view: View, label: str = "") -> Figure | None:
+def picture(view: View, title: str = "Three classes falling onto the simplex") -> Figure | None:
     """Three classes in the plane of their means, epoch by epoch; None where it was not recorded."""
     names = listed(names_of(view, 3))
-    title = f"Three classes falling onto the simplex{label}"
     looks = f"Shown: {names}, in the plane that their means span. {_LOOKS}"
     return _figure(view, 3, title, looks, plays=True)
 
