@@ -19,9 +19,9 @@ question is in [choose.md](choose.md), and the words are in [glossary.md](glossa
 Each is a pure function of `deepcollapse.geometry`, held to its facts by `tests/geometry/test_contracts.py`.
 `mu_c` is the mean of class c, `mu_G` the mean of those (or of all samples), `w_c` a row of the classifier `W`, `b` its
 bias; N samples, C classes, d features, n_c samples of class c, B classes of a subset, t targets, k <= C-1 directions,
-an m x n matrix. *At collapse* means features on an exact simplex ETF, balanced, with the classifier proportional to the
-class means; an empty entry means that collapse does not fix it. *Cost* counts the operations beyond what it needs
-(for "span scatter" and "decisions": of the second look).
+an m x n matrix. *At collapse* means features on an exact simplex ETF about 0, balanced, and a classifier proportional
+to the class means; an empty entry means that collapse does not fix it. *Cost* counts the operations beyond what it
+needs (for "span scatter" and "decisions": of the second look).
 """
 
 
