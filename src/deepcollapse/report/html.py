@@ -184,7 +184,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def facts(title: str, values: Mapping[str, Any]) -> str:
     """A folded table of names and values; nested tables are flattened to dotted names."""
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in _flat(values))
-    return f'<details class="facts"><summary>{escape(title)}</summary><div class="scroll"><table>{rows}</table></div></details>'
+    inside = f'<div class="scroll"><table>{rows}</table></div>'
+    return f'<details class="facts"><summary>{escape(title)}</summary>{inside}</details>'
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, str]]:

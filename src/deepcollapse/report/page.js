@@ -133,26 +133,30 @@
       } else if (near.contains(figure.canvas)) {
         figure.values = figure.values || figure.layout.yaxis;
         const { title, gridcolor, linecolor } = figure.values;
-        const axis = { title, gridcolor, linecolor, type: "log", automargin: true, exponentformat: "power", dtick: 1 };
+        const plain = { type: "log", automargin: true, exponentformat: "power", dtick: "D2" };
+        const axis = { ...plain, gridcolor, linecolor, title: { ...title, standoff: 6 } };
         figure.layout.yaxis = log && figure.values.type !== "log" ? axis : figure.values;
       } else continue;
       draw(figure);
     }
   };
 
-  const resize = () => figures.forEach((figure) => Plotly.Plots.resize(figure.canvas));
+  // Paper is narrower, and a print waits for nothing: the figures are set to its width at once.
+  const main = document.querySelector("main");
   let closed = [];
   addEventListener("beforeprint", () => {
-    figures.filter((figure) => figure.stale).forEach(draw);
     closed = [...document.querySelectorAll("details:not([open]):not(.long)")];
     closed.forEach((details) => { details.open = true; });
-    document.querySelector("main").style.maxWidth = "680px";  // A4 and Letter less their margins
-    resize();
+    main.style.maxWidth = "720px";  // as in the style for print, with the padding of the screen
+    for (const figure of figures) {
+      if (figure.stale) draw(figure);
+      Plotly.relayout(figure.canvas, { width: figure.canvas.clientWidth });
+    }
   });
   addEventListener("afterprint", () => {
     closed.forEach((details) => { details.open = false; });
-    document.querySelector("main").style.maxWidth = "";
-    resize();
+    main.style.maxWidth = "";
+    figures.forEach((figure) => Plotly.relayout(figure.canvas, { width: null, autosize: true }));
   });
 
   document.querySelectorAll("figure.plot").forEach(prepare);
