@@ -4,16 +4,17 @@ from dataclasses import replace
 
 from deepcollapse.training import Recipe, Watcher
 
-# Measured at 0, 1, 2, 4, 7 and 13; 98 % of the training data are right from epoch 5 on, and all from epoch 6 on.
+# Measured at 0, 1, 3 and 9; 98 % of the training data are right from epoch 5 on, and all from epoch 6 on.
 SMALL = Recipe(
-    epochs=13,
+    epochs=9,
     width=48,
     depth=2,
     per_class=20,
     test_per_class=8,
     batch=32,
     drops=(0.7,),
-    measurements=6,
+    measurements=4,
+    layers=("blocks.0",),
     tpt_accuracy=0.98,
 )
 

@@ -1,26 +1,37 @@
 """Which commands there are, how their arguments are read, and what their exit codes mean."""
 
+import contextlib
+import io
 import os
 import sys
 import tomllib
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from deepcollapse.cli.arguments import CONFIG, REGISTRY
 from deepcollapse.cli.list import List
 from deepcollapse.cli.measure import Measure
 from deepcollapse.cli.report import Report
-from deepcollapse.cli.terminal import Interrupted, complain
-from deepcollapse.cli.train import Train, latest_run
-from deepcollapse.errors import DeepCollapseError, RunError
+from deepcollapse.cli.runs import latest_run
+from deepcollapse.cli.terminal import Interrupted, complain, unboxed
+from deepcollapse.cli.train import Train
+from deepcollapse.errors import DeepCollapseError, OptionError, RunError
 from deepcollapse.training.recipe import Recipe
 
-DESCRIPTION = """The geometry of trained classifiers: neural collapse at every layer.
+Command = Train | Measure | Report | List
 
-Start with `deepcollapse train`: it trains a small network on handwritten digits past zero error, measures every
-layer, and writes a page that shows the classes collapse. `deepcollapse --tyro-print-completion bash` (or zsh)
-prints a completion script for the shell.
+# Lines that start with a space are kept as they are; tyro joins the others.
+DESCRIPTION = """The geometry of trained classifiers: neural collapse at every layer.
+  deepcollapse train                  a first run: digits, half a minute, a page
+  deepcollapse train --network resnet --dataset mnist --download
+  deepcollapse measure runs/digits-mlp-seed0 --layers all
+  deepcollapse report runs            all runs on one page
+
+Every command has its own --help. --tyro-print-completion bash (or zsh) prints a
+ completion script for the shell.
 """
 
 
@@ -28,22 +39,25 @@ def run(arguments: list[str]) -> int:
     """Read the arguments, run the command, and turn what it raises into words and an exit code."""
     as_json = "--json" in arguments
     try:
-        command = parse(arguments)
-        return command.run()
+        code = _command(arguments, as_json).run()
+        sys.stdout.flush()  # a reader that has gone shows here, and not when Python shuts down
+        return code
+    except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except DeepCollapseError as error:
         return complain(error, as_json)
-    except Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except KeyboardInterrupt as stop:
+        return complain(stop if isinstance(stop, Interrupted) else Interrupted("Stopped."), as_json, code=130)
+    except Exception as error:
+        if not as_json:
+            raise
+        traceback.print_exc()
+        return complain(error, as_json)
 
 
-def parse(arguments: list[str]) -> Train | Measure | Report | List:
+def parse(arguments: list[str]) -> Command:
     """The command that the arguments ask for; usage errors and --help exit as is usual (2 and 0)."""
     train = tyro.conf.subcommand("train", default=Train(recipe=_base_recipe(arguments)))
     return tyro.cli(
@@ -54,13 +68,28 @@ def parse(arguments: list[str]) -> Train | Measure | Report | List:
         prog="deepcollapse",
         description=DESCRIPTION,
         args=arguments,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=CONFIG,
+        registry=REGISTRY,
     )
+
+
+def _command(arguments: list[str], as_json: bool) -> Command:
+    """The command; with --json, what is wrong with the arguments is said in JSON too."""
+    if not as_json:
+        return parse(arguments)
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return parse(arguments)
+    except SystemExit as stop:
+        if stop.code:
+            complain(OptionError(unboxed(told.getvalue())), as_json)
+        raise
 
 
 def _base_recipe(arguments: list[str]) -> Recipe:
     """The recipe that flags of `train` change: that of --recipe-file, of the run that goes on, or the default."""
-    if arguments[:1] != ["train"]:
+    if arguments[:1] != ["train"] or {"-h", "--help"} & set(arguments):
         return Recipe()
     file, out = _value_of("--recipe-file", arguments), _value_of("--out", arguments)
     if file is None and "--resume" in arguments:
@@ -75,16 +104,17 @@ def _base_recipe(arguments: list[str]) -> Recipe:
         return Recipe()
     try:
         return Recipe.from_mapping(tomllib.loads(Path(file).read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"the recipe {file} cannot be read: {error}. It is a TOML file like recipe.toml of a run."
+            f"the recipe {file} cannot be read: {reason}. It is a TOML file like recipe.toml of a run."
         ) from error
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:
-    """What follows a flag, written as `--flag value` or `--flag=value`."""
+    """What follows a flag, written as `--flag value` or `--flag=value`; tyro reads the other flags."""
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if name == flag:
+        if name.replace("_", "-") == flag:
             return value if equals else next(iter(arguments[position + 1 :]), None)
     return None

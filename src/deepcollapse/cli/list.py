@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from deepcollapse.cli.terminal import say_json, show_table
+from deepcollapse.cli.terminal import say, say_json, show_table
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,13 @@ def _measures(as_json: bool) -> None:
         facts = ("symbol", "definition", "unit", "range", "collapsed", "invariant_to", "cost", "needs", "source")
         say_json([{"name": name} | {fact: getattr(m, fact) for fact in facts} for name, m in METRICS.items()])
         return
-    rows = [
-        (name, m.symbol, "" if m.collapsed is None else f"{m.collapsed:g}", m.definition) for name, m in METRICS.items()
-    ]
-    show_table(("measure", "symbol", "at collapse", "definition"), rows)
+    rows = []
+    for name, m in METRICS.items():
+        facts = [m.symbol, f"at collapse {m.at_collapse}" if m.at_collapse else ""]
+        rows.append((name, f"{' · '.join(filter(None, facts))}. {m.definition}".lstrip(". ")))
+    show_table(("measure", "what it is"), rows)
+    print()
+    say("Ranges, units, invariances, costs and sources of each: deepcollapse list measures --json")
 
 
 def _networks(as_json: bool) -> None:
@@ -47,7 +50,8 @@ def _networks(as_json: bool) -> None:
         parameters = ", ".join(f"{name}={value}" for name, value in facts.parameters.items())
         rows.append((facts.name, facts.description, parameters))
     show_table(("network", "what it is", "parameters"), rows)
-    print("Others are named package.module:factory, timm:NAME, torchvision:NAME or hf:NAME.")
+    print()
+    say("Others are named package.module:factory, timm:NAME, torchvision:NAME or hf:NAME.")
 
 
 def _network(facts) -> dict[str, object]:
@@ -70,7 +74,11 @@ def _datasets(as_json: bool) -> None:
     rows = []
     for facts in DATASETS.values():
         shape = "x".join(map(str, facts.shape)) if facts.shape else "any"
-        sizes = ", ".join(f"{split} {size}" for split, size in facts.sizes.items())
+        sizes = " + ".join(str(size) for size in facts.sizes.values())
         rows.append((facts.name, facts.title, str(facts.num_classes), shape, sizes))
-    show_table(("data set", "title", "classes", "shape", "samples"), rows, right=(2,))
-    print("Others are named folder:PATH, hf:NAME or package.module:loader. Where files go: train --help, --data-root.")
+    show_table(("data set", "title", "classes", "shape", "train + test"), rows, right=(2, 4))
+    print()
+    say(
+        "Others are named folder:PATH, hf:NAME or package.module:loader. Files lie where --data-root or the "
+        "environment variable DEEPCOLLAPSE_DATA says; --download fetches them from their public source."
+    )

@@ -6,65 +6,64 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from deepcollapse.cli.terminal import duration, say_json, show_table
-from deepcollapse.training.recipe import Recipe
+from deepcollapse.cli.measured import show
+from deepcollapse.cli.subject import Subject
+from deepcollapse.cli.terminal import duration, say, say_json
 
 if TYPE_CHECKING:
     from torch import nn
 
     from deepcollapse.measurement import Measurement
     from deepcollapse.training.data import Splits
+    from deepcollapse.training.place import Place
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure every layer of a trained network on a data set.
+    """Measure every layer of a trained network on a data set."""
 
-    The network is a run folder of `deepcollapse train`, or a name with --weights: one of `deepcollapse list networks`,
-    package.module:factory, timm:NAME, torchvision:NAME or hf:NAME.
-    """
-
-    network: Annotated[str, tyro.conf.Positional]
-    """A run folder, or a network's name."""
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NETWORK")]
+    """A run folder of `deepcollapse train`; or, with --weights, a name of `deepcollapse list networks`,
+    package.module:factory, timm:NAME, torchvision:NAME or hf:NAME."""
     weights: Path | None = None
-    """A safetensors file or a checkpoint of tensors; by default those of the run."""
+    """A safetensors file or a checkpoint of tensors; those of the run, if not given."""
+    dataset: str | None = None
+    """Data set: a name of `deepcollapse list datasets`, folder:PATH, hf:NAME or package.module:loader (your own
+    transforms); that of the run, else digits, if not given."""
+    layers: tuple[str, ...] = ()
+    """Layers, by name or pattern, "all", or "input" for the raw input; the network's blocks where not given."""
+    measures: tuple[str, ...] = ()
+    """Measures, by name or pattern; nearly all where not given."""
+    baselines: bool = False
+    """Also measure an untrained copy, and shuffled labels: what no collapse looks like."""
+    out: Path | None = None
+    """Run folder for the records and the page; nothing is written where not given."""
     pretrained: bool = False
     """Take the published weights of a timm:, torchvision: or hf: network; this downloads them if need be."""
     parameters: tuple[str, ...] = ()
-    """Parameters of the network as name=value."""
-    dataset: str | None = None
-    """Data set: a name of `deepcollapse list datasets`, folder:PATH, hf:NAME or package.module:loader (your own
-    transforms); by default that of the run."""
+    """Parameters of the network as name=value; for a run, those that it was trained with."""
+    head: str = "auto"
+    """The final linear layer's name; "none" measures without a classifier."""
+    standardise: Literal["pixels", "channels", "none"] | None = None
+    """How inputs are standardised, as in training; as the run had it, else by pixels, if not given."""
     per_class: int | None = None
     """Measure on so many training samples of each class."""
     test_per_class: int | None = None
     """Measure on so many test samples of each class."""
-    standardise: Literal["pixels", "channels", "none"] | None = None
-    """How inputs are standardised: as in training. By default as the run had it, else by pixels."""
-    layers: tuple[str, ...] = ()
-    """Layers, by name or pattern; by default the network's blocks. "all" and "input" have their own meaning."""
-    head: str = "auto"
-    """The final linear layer's name."""
-    measures: tuple[str, ...] = ()
-    """Measures, by name or pattern; by default nearly all."""
     weighting: Literal["class", "sample"] = "class"
     """How classes count: equally, or by their samples."""
     reduction: Literal["mean", "flatten", "cls"] = "mean"
     """How feature maps become vectors."""
-    baselines: bool = False
-    """Also measure an untrained copy, and shuffled labels: what no collapse looks like."""
     batch: int = 256
     """Batch size."""
     memory_budget: str = "1GiB"
     """Features are kept for a second look up to this size; beyond it the network runs twice."""
-    out: Path | None = None
-    """Run folder for the records and the page; by default nothing is written."""
     device: str | None = None
-    """cpu, cuda or cuda:1; by default CUDA where there is one."""
+    """cpu, cuda or cuda:1; CUDA where there is one, if not given."""
     threads: int | None = None
-    """Threads for computing; by default as many as serve the size of the work."""
+    """Threads for computing; as many as serve the size of the work, if not given."""
     data_root: Path | None = None
-    """Where data sets lie."""
+    """Where data sets lie; the environment variable DEEPCOLLAPSE_DATA or a cache folder, if not given."""
     download: bool = False
     """Download the data set from its public source if it is not there."""
     json: bool = False
@@ -75,68 +74,55 @@ class Measure:
         from deepcollapse.training.data import prepare
         from deepcollapse.training.place import Place, serving_threads
 
-        recipe, weights = self._recipe()
-        splits = prepare(recipe, self.data_root, self.download)
-        network = self._network(recipe, splits, weights)
-        place = Place.choose(recipe, self.device)
-        place = place.with_threads(self.threads or serving_threads(network, splits.train, self.batch))
+        subject = Subject.find(self.network, self.weights, self.pretrained, self._changes())
+        splits = prepare(subject.recipe, self.data_root, self.download)
+        network = subject.load(splits)
+        place = Place.choose(subject.recipe, self.device)
+        threads = serving_threads(network, splits.train, self.batch) if self.threads is None else self.threads
+        place = place.with_threads(threads)
         network = place.settle(network)
         if not self.json:
-            samples = sum(_size(split) for split in (splits.train, splits.test))
-            print(
-                f"Measuring {self.network} on {samples} samples, {self._estimate(network, splits, place)}.", flush=True
-            )
+            self._announce(subject, network, splits, place)
         with place:
             train, test = self._measured(network, splits, place)
-        page = self._write(recipe, splits, place, train, test) if self.out else None
-        self._say(train, test, page)
+        page = self._write(subject, splits, place, train, test) if self.out else None
+        if self.json:
+            records = [record.row() for m in (train, test) if m is not None for record in m.records]
+            say_json({"weights": subject.origin, "page": str(page) if page else None, "records": records})
+            return 0
+        show(train, test, self.measures)
+        if page:
+            print(f"\nPage: {page}")
         return 0
 
-    def _recipe(self) -> tuple[Recipe, Path | None]:
-        """The data and network as a recipe, and where the weights are: of a run, or as named."""
-        from dataclasses import replace
+    def _changes(self) -> dict[str, Any]:
+        """What the flags change about data and network."""
+        names = ("dataset", "standardise", "per_class", "test_per_class", "parameters")
+        return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, ())}
 
-        from deepcollapse.records import Run
-
-        changes: dict[str, Any] = {"per_class": self.per_class, "test_per_class": self.test_per_class}
-        changes |= {"dataset": self.dataset, "standardise": self.standardise}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        if (Path(self.network) / "recipe.toml").is_file():
-            run = Run.open(self.network)
-            weights = self.weights or run.path / "weights.safetensors"
-            return replace(Recipe.from_mapping(run.recipe), **changes), weights
-        return replace(Recipe(network=self.network, parameters=self.parameters), **changes), self.weights
-
-    def _network(self, recipe: Recipe, splits: "Splits", weights: Path | None) -> "nn.Module":
-        from deepcollapse.networks import load_network
-
-        return load_network(
-            recipe.network,
-            num_classes=None if self.pretrained else len(splits.class_names),
-            image_shape=splits.train.image_shape,
-            weights=weights,
-            pretrained=self.pretrained or None,
-            **recipe.network_parameters(),
-        )
-
-    def _estimate(self, network: "nn.Module", splits: "Splits", place: Any) -> str:
-        """About how long it takes, from a timed batch."""
+    def _announce(self, subject: Subject, network: "nn.Module", splits: "Splits", place: "Place") -> None:
+        """What is about to happen, on which weights, and about how long it takes."""
         from deepcollapse.training.estimate import seconds_a_pass
 
-        passes = 2.5 if self.baselines else 1.2
+        found = [split for split in (splits.train, splits.test) if split is not None]
         with place:
-            seconds = sum(
-                seconds_a_pass(network, split, self.batch, place) for split in (splits.train, splits.test) if split
-            )
-        return f"about {duration(passes * seconds)}"
+            seconds = sum(seconds_a_pass(network, split, self.batch, place) for split in found)
+        takes = duration((2.5 if self.baselines else 1.2) * seconds)
+        sizes = [len(split) for split in found if hasattr(split, "__len__")]  # pyright: ignore[reportArgumentType]
+        samples = f"{sum(sizes)} samples of {splits.train.name}" if sizes else splits.train.name
+        say(f"Measuring {self.network} on {samples}, about {takes}. Weights: {subject.origin}.")
+        if splits.untested:
+            say(f"There is no test split: {splits.untested}")
 
-    def _measured(self, network: "nn.Module", splits: "Splits", place: Any) -> "tuple[Measurement, Measurement | None]":
+    def _measured(
+        self, network: "nn.Module", splits: "Splits", place: "Place"
+    ) -> "tuple[Measurement, Measurement | None]":
         from deepcollapse.measurement import BASELINES, measure
 
         how: dict[str, Any] = {
             "num_classes": len(splits.class_names),
             "layers": self.layers or None,
-            "head": self.head,
+            "head": None if self.head == "none" else self.head,
             "measures": self.measures or None,
             "weighting": self.weighting,
             "reduction": self.reduction,
@@ -150,42 +136,21 @@ class Measure:
         batches = place.batches(splits.test.batches(self.batch))
         return train, measure(network, batches, split="test", means_of=train, **how)
 
-    def _write(self, recipe: Recipe, splits: "Splits", place: Any, train: Any, test: Any) -> Path:
+    def _write(self, subject: Subject, splits: "Splits", place: "Place", train: Any, test: Any) -> Path:
         from deepcollapse.records import Run
         from deepcollapse.report import write_page
 
         assert self.out is not None
         run = Run.create(
             self.out,
-            recipe=recipe.to_mapping() | {"measured": self.network, "weights": str(self.weights or "")},
+            recipe=subject.facts(),
             class_names=splits.class_names,
             data_digest=splits.digests(),
             device=place.describe(),
-            seed=recipe.seed,
-            extra={"threads": place.threads},
+            seed=subject.recipe.seed,
+            extra={"threads": place.threads, "measured": self.network, "weights": subject.origin},
         )
         for measurement in (train, test):
             if measurement is not None:
                 measurement.write(run)
         return write_page(run, run.path / "report.html")
-
-    def _say(self, train: "Measurement", test: "Measurement | None", page: Path | None) -> None:
-        records = [record for m in (train, test) if m is not None for record in m.records]
-        if self.json:
-            say_json({"page": str(page) if page else None, "records": [record.row() for record in records]})
-            return
-        print(f"\n{train}")
-        if test is not None:
-            rows = [
-                (record.layer, record.measure, f"{record.value:.4g}")
-                for record in test.records
-                if record.measure in ("accuracy", "nearest_class_mean_disagreement", "nearest_class_mean_accuracy")
-                and record.value is not None
-            ]
-            show_table(("layer", "on the test split, against training means", "value"), rows, right=(2,))
-        if page:
-            print(f"Page: {page}")
-
-
-def _size(split: Any) -> int:
-    return len(split) if hasattr(split, "__len__") else 0

@@ -6,17 +6,19 @@ from typing import Annotated
 
 import tyro
 
-from deepcollapse.cli.terminal import say_json
+from deepcollapse.cli.runs import latest_run
+from deepcollapse.cli.terminal import say, say_json
+from deepcollapse.errors import RunError
 
 
 @dataclass(frozen=True)
 class Report:
     """Write the page of one or several runs, from their records alone."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Run folders, folders of runs, or patterns."""
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")] = ()
+    """Run folders, folders of runs, or patterns; the latest in the folder runs where not given."""
     out: Path | None = None
-    """The page; by default report.html in the run's folder, or here for several runs."""
+    """The page; report.html in the run's folder where not given, or here for several runs."""
     svg: Path | None = None
     """Also draw the curves as a picture for a paper, into this SVG file."""
     json: bool = False
@@ -27,7 +29,9 @@ class Report:
         from deepcollapse.records import read_records
         from deepcollapse.report import reading, svg, write_page
 
-        runs = list(self.runs)
+        runs = list(self.runs) or [str(run) for run in [latest_run()] if run]
+        if not runs:
+            raise RunError("there is no run in the folder runs. Name the folder of a run, or train one first.")
         records = read_records(runs)
         folders = records["folder"].unique().tolist()
         page = self.out or (Path(folders[0]) if len(folders) == 1 else Path()) / "report.html"
@@ -40,6 +44,6 @@ class Report:
             return 0
         for sentence in sentences:
             if sentence.measure is None:
-                print(sentence.text)
+                say(f"{sentence.run}: {sentence.text}" if len(folders) > 1 else sentence.text)
         print(f"\nPage: {page}" + (f"\nPicture: {picture}" if picture else ""))
         return 0

@@ -1,25 +1,26 @@
-"""What the terminal shows: tables, progress, JSON, and errors in words."""
+"""What the terminal shows: tables, paragraphs, JSON, and errors in words."""
 
 import json
 import math
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepcollapse.errors import DeepCollapseError
 
-
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C, with a word on what is kept and how to go on."""
 
 
-def complain(error: DeepCollapseError, as_json: bool) -> int:
-    """Say what went wrong on standard error, or as JSON; returns the exit code."""
+def complain(error: BaseException, as_json: bool, code: int = 1) -> int:
+    """Say what went wrong on standard error, or as JSON on standard output; returns the exit code."""
     if as_json:
         say_json({"error": type(error).__name__, "message": str(error)})
     else:
         print(f"deepcollapse: {error}", file=sys.stderr)
-    return 1
+    return code
 
 
 def say_json(value: Any) -> None:
@@ -35,34 +36,41 @@ def _strict(value: Any) -> Any:
     return [_strict(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def show_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = (), title: str = ""
-) -> None:
-    """Print a table that fits the terminal; the columns numbered in `right` are numbers."""
+def say(text: str) -> None:
+    """Print a paragraph, wrapped to the terminal; paths and commands in it stay whole."""
+    print(textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print a table that fits the terminal; the columns numbered in `right` are numbers, and the first a name."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number in right else "left", no_wrap=number in right)
+        whole = number == 0 or number in right
+        table.add_column(column, justify="right" if number in right else "left", no_wrap=whole, overflow="fold")
     for row in rows:
-        table.add_row(*(_escaped(cell) for cell in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False, width=shutil.get_terminal_size().columns)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n"))
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def unboxed(text: str) -> str:
+    """A usage error without the frame that the terminal shows around it, in one line."""
+    return re.sub(r"\s+", " ", re.sub("[─│╭╮╰╯]+", " ", text)).strip()
 
 
 def duration(seconds: float) -> str:
     """A length of time in words.
 
-    >>> duration(27), duration(200), duration(9000)
-    ('27 s', '3 min', '2.5 h')
+    >>> duration(0.2), duration(27), duration(200), duration(9000)
+    ('1 s', '27 s', '3 min', '2.5 h')
     """
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(1, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,63 @@
+"""How arguments are read and shown: what a reader of --help meets in place of Python's None and ()."""
+
+from dataclasses import replace
+from types import NoneType, UnionType
+from typing import Any, Union, get_args
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+NOT_GIVEN = ["not", "given"]
+
+REGISTRY = ConstructorRegistry()
+
+CONFIG = (
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.OmitSubcommandPrefixes,
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.DisallowNone,
+)
+
+
+@REGISTRY.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """`int | None` is read and shown as an int that need not be given."""
+    inner = [part for part in get_args(info.type) if part is not NoneType]
+    if info.type_origin not in (Union, UnionType) or len(inner) != 1:
+        return None
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(inner[0], info.markers))
+    if not isinstance(spec, PrimitiveConstructorSpec):
+        return None
+    return replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: NOT_GIVEN if value is None else spec.str_from_instance(value),
+    )
+
+
+@REGISTRY.primitive_rule
+def _words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A list of words, written after the flag."""
+    if info.type != tuple[str, ...]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="STR ...",
+        instance_from_str=tuple,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: list(value) or NOT_GIVEN,
+    )
+
+
+@REGISTRY.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
+    """A number, whose default is shown with as many digits as one would write."""
+    if info.type is not float:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda strings: float(strings[0]),
+        is_instance=lambda value: isinstance(value, float | int),
+        str_from_instance=lambda value: [f"{value:.4g}"],
+    )

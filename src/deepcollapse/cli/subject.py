@@ -1,0 +1,74 @@
+"""What `deepcollapse measure` measures: the network of a run, or one that is named, and where its weights are from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcollapse.errors import RunError
+from deepcollapse.records import Run
+from deepcollapse.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepcollapse.training.data import Splits
+
+# What is known of a network that was trained elsewhere; how it was trained is not.
+KNOWN = ("dataset", "per_class", "test_per_class", "standardise", "network", "parameters", "seed")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with its data, as a recipe, and its weights; `run` is the folder it was trained in, if it was here."""
+
+    recipe: Recipe
+    weights: Path | None
+    pretrained: bool
+    run: Path | None
+
+    @classmethod
+    def find(cls, name: str, weights: Path | None, pretrained: bool, changes: Mapping[str, Any]) -> "Subject":
+        """From a run's folder or a network's name. Raises RunError for a run that has no weights yet."""
+        if not (Path(name) / "recipe.toml").is_file():
+            return cls(replace(Recipe(network=name), **changes), weights, pretrained, None)
+        run = Run.open(name)
+        found = weights or run.path / "weights.safetensors"
+        if weights is None and not found.is_file():
+            raise RunError(
+                f"{run.path} has no weights.safetensors: its training has not ended. "
+                f"Go on with: deepcollapse train --resume --out {run.path}, or name other weights with --weights."
+            )
+        return cls(replace(Recipe.from_mapping(run.recipe), **changes), found, pretrained, run.path)
+
+    @property
+    def origin(self) -> str:
+        """Where the weights are from, in words: nobody should take a network's first weights for trained ones."""
+        if self.weights is not None:
+            return str(self.weights)
+        if self.pretrained:
+            return "as published"
+        if self.recipe.network.startswith(("timm:", "torchvision:")) or ":" not in self.recipe.network:
+            return "untrained, as drawn at first; name trained ones with --weights"
+        return f"as {self.recipe.network} gave them; name others with --weights"
+
+    def load(self, splits: "Splits") -> "nn.Module":
+        """The network with its weights; the seed decides those that are drawn."""
+        import torch
+
+        from deepcollapse.networks import load_network
+
+        torch.manual_seed(self.recipe.seed)
+        return load_network(
+            self.recipe.network,
+            num_classes=None if self.pretrained else len(splits.class_names),
+            image_shape=splits.train.image_shape,
+            weights=self.weights,
+            pretrained=self.pretrained or None,
+            **self.recipe.network_parameters(),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The recipe, as far as it is known."""
+        recipe = self.recipe.to_mapping()
+        return recipe if self.run else {name: value for name, value in recipe.items() if name in KNOWN}
