@@ -97,9 +97,9 @@ def test_everything_is_as_it_was_whatever_happens(batches, error, budget):
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_all_three_generators_are_put_back(error):
-    expected = fresh()
+    net, expected = network(), fresh()
     seed()
-    with pytest.raises(error) if error else contextlib.nullcontext(), undisturbed(network()):
+    with pytest.raises(error) if error else contextlib.nullcontext(), undisturbed(net):
         randomness()
         if error:
             raise error
