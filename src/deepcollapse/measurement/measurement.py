@@ -82,7 +82,8 @@ class Measurement:
     def write(self, run: Run, *, epoch: int | None = None, step: int | None = None) -> None:
         """Append the records to a run, with the arrays in one file beside them."""
         split = next((record.split for record in self.records if record.split), "data")
-        stem = "-".join([f"epoch-{epoch:05d}"] * (epoch is not None) + [f"step-{step}"] * (step is not None) + [split])
+        when = [f"epoch-{epoch:05d}"] if epoch is not None else []
+        stem = "-".join([*when, *([f"step-{step}"] if step is not None else []), split])
         references = run.write_arrays(stem, dict(self.arrays)) if self.arrays else {}
         run.append(
             replace(record, epoch=epoch, step=step, array=references[record.array] if record.array else None)
