@@ -75,15 +75,15 @@ def parse(arguments: list[str]) -> Command:
 
 def _command(arguments: list[str], as_json: bool) -> Command:
     """The command; with --json, what is wrong with the arguments is said in JSON too."""
-    if not as_json:
-        return parse(arguments)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return parse(arguments)
     except SystemExit as stop:
-        if stop.code:
+        if stop.code and (as_json or "__tyro" in told.getvalue()):
             complain(OptionError(unboxed(told.getvalue())), as_json)
+        else:
+            sys.stderr.write(told.getvalue())
         raise
 
 

@@ -74,7 +74,7 @@ def _datasets(as_json: bool) -> None:
     rows = []
     for facts in DATASETS.values():
         shape = "x".join(map(str, facts.shape)) if facts.shape else "any"
-        sizes = " + ".join(str(size) for size in facts.sizes.values())
+        sizes = f"{facts.sizes['train']} + {facts.sizes['test']}"
         rows.append((facts.name, facts.title, str(facts.num_classes), shape, sizes))
     show_table(("data set", "title", "classes", "shape", "train + test"), rows, right=(2, 4))
     print()

@@ -9,6 +9,7 @@ import tyro
 from deepcollapse.cli.measured import show
 from deepcollapse.cli.subject import Subject
 from deepcollapse.cli.terminal import duration, say, say_json
+from deepcollapse.errors import RunError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +75,8 @@ class Measure:
         from deepcollapse.training.data import prepare
         from deepcollapse.training.place import Place, serving_threads
 
+        if self.out and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise RunError(f"{self.out} is there already. Choose a new or empty folder with --out.")
         subject = Subject.find(self.network, self.weights, self.pretrained, self._changes())
         splits = prepare(subject.recipe, self.data_root, self.download)
         network = subject.load(splits)

@@ -1,6 +1,7 @@
 """The tables of `deepcollapse measure`: each number beside that of the test split and of the baselines."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from deepcollapse.cli.terminal import say, show_table
@@ -31,12 +32,12 @@ def show(train: "Measurement", test: "Measurement | None", asked: Sequence[str])
     """The head's NC1 to NC4 and two numbers of every layer; where measures were asked for, every one of those."""
     cells = gather(record for m in (train, test) if m is not None for record in m.records)
     if asked:
-        _table(("layer", "measure"), {(layer, measure): row for (measure, layer), row in cells.items()})
+        by_layer = [measure for measure, _ in cells if any(_is_meant(measure, name) for name in asked)]
     else:
-        _table(("at the head's input",), {(key[0],): cells[key] for key in HEAD_ROWS if key in cells})
-        for measure in LAYER_ROWS:
-            rows = {(layer,): cells[measure, layer] for layer in train.layers if (measure, layer) in cells}
-            _table((f"{measure} of",), rows)
+        by_layer = LAYER_ROWS
+        _table("at the head's input", {key[0]: cells[key] for key in HEAD_ROWS if key in cells})
+    for measure in dict.fromkeys(by_layer):
+        _table(f"{measure} of", {layer: row for (name, layer), row in cells.items() if name == measure})
     for note in train.notes:
         say(f"note: {note}")
 
@@ -51,7 +52,12 @@ def gather(records: "Iterable[Record]") -> Cells:
     return cells
 
 
-def _table(head: Sequence[str], rows: Mapping[tuple[str, ...], Mapping[str, float | None]]) -> None:
+def _is_meant(measure: str, name: str) -> bool:
+    """Whether a name or pattern that was asked for means a recorded measure, which says what it was applied to."""
+    return fnmatch(measure, name) or fnmatch(measure, f"{name}_*")
+
+
+def _table(head: str, rows: Mapping[str, Mapping[str, float | None]]) -> None:
     """Names on the left, then a column for each split and baseline that any row has."""
     from deepcollapse.report.words import number
 
@@ -59,6 +65,6 @@ def _table(head: Sequence[str], rows: Mapping[tuple[str, ...], Mapping[str, floa
     if not rows:
         return
     print()
-    titles = [*head, *(column.replace(" ", "\n") for column in columns)]
-    cells = [(*names, *(number(row.get(column)) for column in columns)) for names, row in rows.items()]
-    show_table(titles, cells, right=range(len(head), len(titles)))
+    titles = [head, *(column.replace(" ", "\n") for column in columns)]
+    cells = [(name, *(number(row.get(column)) for column in columns)) for name, row in rows.items()]
+    show_table(titles, cells, right=range(1, len(titles)))

@@ -33,11 +33,13 @@ class Subject:
         if not (Path(name) / "recipe.toml").is_file():
             return cls(replace(Recipe(network=name), **changes), weights, pretrained, None)
         run = Run.open(name)
-        found = weights or run.path / "weights.safetensors"
-        if weights is None and not found.is_file():
+        found = run.path / "weights.safetensors" if weights is None else weights
+        if measured := run.provenance.get("measured"):
+            raise RunError(f"{run.path} holds measurements of {measured}, and no network. Name {measured} itself.")
+        if not found.is_file():
             raise RunError(
-                f"{run.path} has no weights.safetensors: its training has not ended. "
-                f"Go on with: deepcollapse train --resume --out {run.path}, or name other weights with --weights."
+                f"there are no weights at {found}. If training has not ended yet, go on with "
+                f"deepcollapse train --resume --out {run.path}; or name other weights with --weights."
             )
         return cls(replace(Recipe.from_mapping(run.recipe), **changes), found, pretrained, run.path)
 

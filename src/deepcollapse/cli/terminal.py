@@ -61,8 +61,13 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: 
 
 
 def unboxed(text: str) -> str:
-    """A usage error without the frame that the terminal shows around it, in one line."""
-    return re.sub(r"\s+", " ", re.sub("[─│╭╮╰╯]+", " ", text)).strip()
+    """What a usage error says inside the frame that tyro puts around it, in one line.
+
+    A recipe that refuses its settings is met inside of tyro, whose own name for it means nothing to anybody.
+    """
+    lines = [line.strip(" │") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
+    inside = re.sub(r"\s+", " ", re.sub("─+", " ", " ".join(lines))).strip()
+    return re.sub(r"^Error parsing __tyro\S+: (.*) For full helptext.*$", r"\1", inside)
 
 
 def duration(seconds: float) -> str:
