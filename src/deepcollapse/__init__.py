@@ -5,6 +5,12 @@ imported when first used, so that `import deepcollapse` takes no time.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepcollapse.geometry import ClassMoments, collect
+    from deepcollapse.measurement import Measurement, Monitor, measure, measure_features
+    from deepcollapse.records import read_records
 
 __version__ = "0.1.0"
 

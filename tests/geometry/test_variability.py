@@ -84,7 +84,7 @@ def test_nc1_is_its_definition_by_every_route(seed, shape, weighting, offset):
     samples, dim, classes = shape
     h, y = blobs(seed, samples, dim, classes, offset)
     expected = dense_nc1(h - offset, y, weighting)
-    rtol = 1e-9 if offset == 0 else 1e-6  # the offset's own rounding, through the smallest direction of the means
+    rtol = 1e-9 if offset == 0 else 1e-7
     by_scatter = within_class_variability(collect(h, y, classes), weighting=weighting)
     assert_digits(by_scatter, expected, rtol)
     batches = list(zip(h.split(7), y.split(7), strict=True))
