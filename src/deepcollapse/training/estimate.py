@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepcollapse.measurement.measure import undisturbed
+from deepcollapse.measurement.state import undisturbed
 from deepcollapse.training.data import Split, Splits, training_batches
 from deepcollapse.training.objective import logits_of, loss_function, optimiser
 from deepcollapse.training.place import Place

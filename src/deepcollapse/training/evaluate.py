@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from deepcollapse.errors import BatchError
 from deepcollapse.linalg import first_largest
-from deepcollapse.measurement.measure import undisturbed
+from deepcollapse.measurement.state import undisturbed
 from deepcollapse.training.objective import logits_of
 
 

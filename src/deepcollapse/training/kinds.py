@@ -22,6 +22,17 @@ def fits(value: object, kind: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+def plain(value: Any, kind: Any) -> Any:
+    """The value as its kind has it: a whole number given for a number becomes one, a list a tuple.
+
+    >>> plain(3, float), plain([1, 0.5], tuple[float, ...]), plain(3, int | None)
+    (3.0, (1.0, 0.5), 3)
+    """
+    if get_origin(kind) is tuple:
+        return tuple(plain(item, get_args(kind)[0]) for item in value)
+    return float(value) if kind is float else value
+
+
 def in_words(kind: Any) -> str:
     """What a setting takes, for a message.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcollapse.errors import OptionError
-from deepcollapse.measurement.measure import undisturbed
+from deepcollapse.measurement.state import undisturbed
 from deepcollapse.records import Run
 from deepcollapse.training.data import Split
 from deepcollapse.training.recipe import Recipe

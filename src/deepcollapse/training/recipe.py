@@ -3,11 +3,11 @@
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from deepcollapse.errors import OptionError
-from deepcollapse.training.kinds import fits, in_words
+from deepcollapse.training.kinds import fits, in_words, plain
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,10 @@ class Recipe:
         return given
 
     def to_mapping(self) -> dict[str, Any]:
-        """The recipe as TOML holds it: settings that are not given are left out."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in plain.items() if value is not None}
+        """The recipe as TOML holds it: settings that are not given are left out, and rate=1 is the same as rate=1.0."""
+        given = {field.name: plain(getattr(self, field.name), field.type) for field in fields(self)}
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        return {name: value for name, value in lists.items() if value is not None}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -149,5 +150,4 @@ class Recipe:
                 raise OptionError(f"a recipe has no setting {name!r}; it has {', '.join(sorted(kinds))}.")
             if not fits(value, kinds[name]):
                 raise OptionError(f"the recipe's {name} is {value!r}; it must be {in_words(kinds[name])}.")
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**given)
+        return cls(**{name: plain(value, kinds[name]) for name, value in values.items()})
