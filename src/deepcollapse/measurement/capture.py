@@ -1,10 +1,9 @@
 """Capturing features: forward hooks on the eager network, each checked to have fired, all removed afterwards."""
 
 import contextlib
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from deepcollapse.geometry.moments import coarser
 from deepcollapse.linalg import first_largest
 from deepcollapse.measurement.batches import read_targets
 from deepcollapse.measurement.head import class_count, find_head, head_weights, output_logits
-from deepcollapse.measurement.layers import HEAD_INPUT, INPUT, choose_layers, named_layers, unwrapped
+from deepcollapse.measurement.layers import HEAD_INPUT, INPUT, choose_layers, named_layers
 from deepcollapse.measurement.reduction import (
     Reduction,
     check_reduction,
@@ -24,6 +23,7 @@ from deepcollapse.measurement.reduction import (
     has_channels_last,
     reduce_features,
 )
+from deepcollapse.measurement.wrappers import eager, refuse_scripted, unwrapped
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Capture:
     ) -> None:
         check_reduction(reduction)
         self.network, self.root = network, unwrapped(network)
-        _refuse_scripted(self.root)
+        refuse_scripted(self.root)
         self.head_name, self.head = find_head(network, head, num_classes) or ("", None)
         classes = num_classes if self.head is None else class_count(self.head_name, self.head, num_classes)
         if classes is None:
@@ -225,35 +225,3 @@ class Capture:
                 "Name layers that are called as modules with layers=[...], or 'input' for the raw input."
             )
         return [name for name in features if name in kept]
-
-
-def _refuse_scripted(root: nn.Module) -> None:
-    if isinstance(root, torch.jit.ScriptModule):
-        raise CaptureError(
-            f"the network is a scripted or traced {type(root).__name__}, whose layers run no hooks. "
-            "Measure the eager network that it was made from."
-        )
-
-
-@contextlib.contextmanager
-def eager() -> Iterator[None]:
-    """Compiled networks run their eager code in this block: hooks registered after compiling would not fire."""
-    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and importing the compiler takes seconds
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
-
-
-def runnable(network: nn.Module) -> nn.Module:
-    """What to call in place of a network: its inner module, for wrappers that compile, replicate or synchronise.
-
-    A forward pass through DistributedDataParallel would wait for the other processes, and overwrite their buffers.
-    """
-    while True:
-        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            network = network.module
-        elif isinstance(inner := network._modules.get("_orig_mod"), nn.Module):
-            network = inner
-        else:
-            return network

@@ -8,8 +8,16 @@ from typing import Any, get_args
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
-from deepcollapse.geometry import ClassMoments, Metric, RunningSpan, nearest_class_mean_accuracy
+from deepcollapse.geometry import (
+    ClassMoments,
+    Metric,
+    RunningSpan,
+    least_squares_classifier,
+    nearest_class_mean_accuracy,
+)
+from deepcollapse.geometry.decision import linear_rule
 from deepcollapse.geometry.moments import ScatterLevel, Weighting, coarser
+from deepcollapse.linalg import AffineArgmax
 from deepcollapse.measurement.capture import Capture, Captured
 from deepcollapse.measurement.depth import over_layers
 from deepcollapse.measurement.evidence import Evidence, evaluate
@@ -71,6 +79,13 @@ class Findings:
     moments: dict[str, ClassMoments]
     records: list[Record] = field(default_factory=list)
     arrays: dict[str, Tensor] = field(default_factory=dict)
+    runs: int = 0
+
+    @property
+    def samples(self) -> int:
+        """All samples (or labelled positions) that came, those that were left out included."""
+        moments = next(iter(self.moments.values()))
+        return moments.num_samples + moments.ignored + moments.skipped
 
     def numbers(self) -> list[Record]:
         """The records that are numbers: a baseline is shown beside those."""
@@ -110,9 +125,17 @@ def _layer_look(name: str, m: ClassMoments, settings: Settings) -> LayerLook:
     reference = m if settings.means_of is None else settings.means_of[name]
     if "decisions" in settings.needs and reference.num_present:
         means = reference
+    probe = _probe(reference) if "linear_probe_accuracy" in settings.metrics and reference.scatter is not None else None
     if name == HEAD_INPUT:
         points = FirstOfEachClass(m.present.nonzero().flatten().tolist()[:CLASSES], SAMPLES)
-    return LayerLook(span, means, points)
+    return LayerLook(span, means, points, probe)
+
+
+def _probe(m: ClassMoments) -> AffineArgmax | None:
+    """The least-squares classifier of the training data as a rule; None below two classes."""
+    if m.num_present < 2:
+        return None
+    return linear_rule(*least_squares_classifier(m, weighting="sample"), m.global_mean("sample"))
 
 
 def _tell(
@@ -134,6 +157,7 @@ def _tell(
         layer = look.layers[name] if look else LayerLook()
         found.moments[name] = m = layer.moments(m, settings.distributed)
         nearest = all_samples(layer.nearest, settings.distributed) if layer.means else None
+        probed = all_samples(layer.probed, settings.distributed) if layer.probe else None
         evidence = Evidence(
             layer=name,
             split=settings.split,
@@ -143,6 +167,7 @@ def _tell(
             reduction=_reduction(name, capture, settings),
             labels=labels,
             nearest=nearest,
+            probed=probed,
             decisions=decisions if decisions is not None and len(decisions) == len(labels) else None,
             classifier=capture.classifier if name == HEAD_INPUT else None,
             bias=capture.bias if name == HEAD_INPUT else None,

@@ -9,25 +9,12 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from deepcollapse.errors import LayerNameError
+from deepcollapse.measurement.wrappers import WRAPPERS, unwrapped
 
 INPUT = "input"  # the network's raw input, as a layer that can be chosen
 HEAD = "head"  # the classifier's weights, as the layer of their records
 HEAD_INPUT = "head.input"  # the features that enter the classifier
 MOST_LAYERS = 16  # measured by default
-
-# What compilers, checkpointing and sharding put into a module's name.
-WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The user's own module inside torch.compile, DistributedDataParallel, DataParallel and FSDP."""
-    while True:
-        inner = next((network._modules[name] for name in WRAPPERS if name in network._modules), None)
-        if inner is None and isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = network.module
-        if inner is None:
-            return network
-        network = inner
 
 
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:

@@ -1,5 +1,6 @@
 """`measure`: a network and its data in, the geometry of every layer out."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -105,35 +106,48 @@ def measure(
     source = Source(batches, read_batch, parse_bytes(memory_budget), progress, distributed)
     _check_baselines(baselines, source)
 
-    def capture_of(network: nn.Module) -> tuple[Capture, Intake]:
+    def look(network: nn.Module, settings: Settings, baseline: str | None = None) -> tuple[Findings, list[str]]:
         capture = Capture(network, layers=layers, head=head, num_classes=num_classes, reduction=reduction)
-        return capture, Intake(capture.num_classes, ignore_index, on_nonfinite)
+        intake = Intake(capture.num_classes, ignore_index, on_nonfinite)
+        shuffle = seed if baseline is None and "shuffled labels" in baselines else None
+        return _look(capture, source, intake, settings, None if baseline else loss, baseline, shuffle)
 
-    capture, intake = capture_of(network)
-    with undisturbed(network, batches) as randomness, capture:
-        runs = Runs(capture, source, intake, randomness)
-        first = FirstPass(intake, settings.level, loss, settings.means_of)
-        runs.first(first)
-        found = conclude(first, runs, capture, settings)
-        settings = replace(settings, means_of=None)  # a baseline is held against its own means
-        if "shuffled labels" in baselines:
-            found.records += _shuffled(first, runs, settings, seed).numbers()
-    notes = [*capture.notes, *first.left_out()]
-    if runs.count > 1:
-        notes.append(f"features passed the memory budget of {source.budget} bytes: the network ran {runs.count} times")
+    found, notes = look(network, settings)
     if baselines and means_of is not None:
         notes.append("baselines: nearest class means are those of this split, not of means_of")
     if "untrained" in baselines:
-        runs.kept.batches = None  # the copy's features take their place
         copy, left = untrained_copy(network, seed)
         if left:
             notes.append(f"untrained copy: {len(left)} parameters could not be drawn anew, e.g. {left[0]}")
-        capture, intake = capture_of(copy)
-        with undisturbed(copy, batches) as randomness, capture:
-            again = Runs(capture, source, intake, randomness)
-            again.first(start := FirstPass(intake, settings.level))
-            found.records += conclude(start, again, capture, settings, "untrained").numbers()
-    return _measurement(found, runs.count, notes)
+        found.records += look(copy, replace(settings, means_of=None), "untrained")[0].numbers()
+    return _measurement(found, notes)
+
+
+def _look(
+    capture: Capture,
+    source: Source,
+    intake: Intake,
+    settings: Settings,
+    loss: Callable[[Tensor, Tensor], Tensor] | None,
+    baseline: str | None,
+    shuffle: int | None,
+) -> tuple[Findings, list[str]]:
+    """Everything about one network, with shuffled labels from the same features where a seed for them is given."""
+    with undisturbed(capture.network, source.batches) as randomness, capture:
+        runs = Runs(capture, source, intake, randomness)
+        first = FirstPass(intake, settings.level, loss, settings.means_of)
+        runs.first(first)
+        found = conclude(first, runs, capture, settings, baseline)
+        if shuffle is not None:
+            found.records += _shuffled(first, runs, replace(settings, means_of=None), shuffle).numbers()
+    found.runs = runs.count
+    notes = [*capture.notes, *first.left_out()]
+    if padding := source.padding(found.samples):
+        warnings.warn(padding, stacklevel=4)
+        notes.append(padding)
+    if runs.count > 1:
+        notes.append(f"features passed the memory budget of {source.budget} bytes: the network ran {runs.count} times")
+    return found, notes
 
 
 def _check_baselines(baselines: Sequence[str], source: Source) -> None:
@@ -156,9 +170,9 @@ def _shuffled(first: FirstPass, runs: Runs, settings: Settings, seed: int) -> Fi
     return conclude(other, relabelled(runs, labels, shuffled), runs.capture, settings, "shuffled labels")
 
 
-def _measurement(found: Findings, runs: int, notes: Sequence[str]) -> Measurement:
+def _measurement(found: Findings, notes: Sequence[str]) -> Measurement:
     layers = tuple(found.moments)
-    return Measurement(tuple(found.records), found.arrays, found.moments, layers, runs, tuple(notes))
+    return Measurement(tuple(found.records), found.arrays, found.moments, layers, found.runs, tuple(notes))
 
 
 def measure_features(
@@ -214,4 +228,4 @@ def measure_features(
         decisions = linear_decisions(features, head.classifier, head.bias)
     first = FirstPass(Intake(num_classes, ignore_index, on_nonfinite), settings.level)
     whole = first.add(Captured({HEAD_INPUT: features}, labels, decisions))
-    return _measurement(conclude(first, [whole], head, settings), 0, [])
+    return _measurement(conclude(first, [whole], head, settings), [])

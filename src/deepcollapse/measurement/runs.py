@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.utils.data import DistributedSampler
 
 from deepcollapse.errors import BatchError
 from deepcollapse.measurement.batches import Batch, ReadBatch, network_place, read_batch, to_place
-from deepcollapse.measurement.capture import Capture, Captured, runnable
+from deepcollapse.measurement.capture import Capture, Captured
 from deepcollapse.measurement.passes import FirstPass, Intake, Kept
 from deepcollapse.measurement.state import Randomness
+from deepcollapse.measurement.wrappers import runnable
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,20 @@ class Source:
     def together(self) -> bool:
         """Whether several processes measure their shares of the data together."""
         return self.distributed and dist.is_available() and dist.is_initialized()
+
+    def padding(self, seen: int) -> str | None:
+        """What to say where DistributedSampler repeated or dropped samples; `seen` are those of all processes."""
+        sampler = getattr(self.batches, "sampler", None)
+        if not (self.together and isinstance(sampler, DistributedSampler)):
+            return None
+        expected = len(sampler.dataset)  # pyright: ignore[reportArgumentType]
+        if seen == expected:
+            return None
+        return (
+            f"{seen} samples were measured and the data set has {expected}: DistributedSampler repeats or drops some, "
+            "so that all processes have as many. Give each process its own, for example Subset(data, range(rank, "
+            "len(data), world_size))"
+        )
 
 
 class Runs:
