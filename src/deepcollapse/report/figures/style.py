@@ -142,7 +142,7 @@ def place(epoch: int) -> int | float:
     return epoch or 0.5
 
 
-def line(name: str, x: Sequence[Any], y: Iterable[float], color: str, dash: str = "solid", **more: Any) -> Trace:
+def line(name: str, x: Sequence[Any], y: Iterable[float | None], color: str, dash: str = "solid", **more: Any) -> Trace:
     """A line with points; `x` are epochs, or whatever `at` in `more` says otherwise."""
     return {
         "type": "scatter",
