@@ -12,7 +12,14 @@ from examples import doubles, gaussian, rotation
 from torch import Tensor
 
 from deepcollapse import collect
-from deepcollapse.geometry import ClassMoments, Metric, linear_decisions, nearest_class_means, simplex_etf
+from deepcollapse.geometry import (
+    ClassMoments,
+    Metric,
+    least_squares_classifier,
+    linear_decisions,
+    nearest_class_means,
+    simplex_etf,
+)
 
 
 @dataclass(frozen=True, eq=False)  # one scenario equals itself alone, so that what it gives can be cached
@@ -54,6 +61,7 @@ class Scenario:
             "class_means": self.moments.class_means(),
             "centre": self.moments.global_mean(),
             "decisions": linear_decisions(self.features, self.classifier, self.bias),
+            "probed": linear_decisions(self.features, *least_squares_classifier(self.moments)),
             "nearest": nearest_class_means(self.features, self.moments),
             "foreign_mean": self.foreign.mean(dim=0),
             "targets": self.targets,

@@ -22,6 +22,7 @@ from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
 from deepcollapse.geometry.metric import METRICS, Metric
 from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.moments import ClassMoments, SpanScatter
+from deepcollapse.geometry.probe import least_squares_classifier, linear_probe_accuracy
 from deepcollapse.geometry.quotients import (
     frobenius_quotient,
     log_trace_ratio,
@@ -133,6 +134,9 @@ __all__ = [
     "nearest_class_means",
     "nearest_class_mean_accuracy",
     "nearest_class_mean_disagreement",
+    # probe
+    "least_squares_classifier",
+    "linear_probe_accuracy",
     # separation
     "effective_depth",
     "tunnel_start",

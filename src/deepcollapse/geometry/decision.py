@@ -9,8 +9,6 @@ from deepcollapse.geometry.metric import metric
 from deepcollapse.geometry.moments import ClassMoments
 from deepcollapse.linalg import AffineArgmax, as_float64
 
-PAPYAN = "Papyan, Han & Donoho 2020"
-
 
 def nearest_class_mean_rule(means: ClassMoments | Tensor) -> AffineArgmax:
     """The rule that gives each feature vector the class whose mean is nearest, the smallest index at ties.
@@ -98,11 +96,11 @@ def _share(hits: Tensor) -> Tensor:
 
 @metric(
     symbol="NC4",
-    source=f"{PAPYAN}, Fig. 7",
+    source="papyan2020",
     range=(0.0, 1.0),
     collapsed=0.0,
     invariant_to=("rotation", "scale", "translation"),
-    cost="O(N d C), a second look at the features",
+    cost="O(N C d)",
     needs=("decisions",),
 )
 def nearest_class_mean_disagreement(
@@ -113,6 +111,7 @@ def nearest_class_mean_disagreement(
     `decisions` (n,) are the network's, argmax_c w_c . h + b_c (`linear_decisions`); `nearest` (n,) the classes of the
     nearest class means (`nearest_class_means`), whose means always come from the training data, also for a test
     split. Dimensionless, in [0, 1], 0 at collapse; NaN without samples. The paper's figure shows the test split.
+    Raises ShapeError. Source: Papyan, Han & Donoho 2020, Fig. 7.
 
     >>> nearest_class_mean_disagreement(torch.tensor([1, 1, 0, 1]), torch.tensor([2, 2, 0, 1])).item()
     0.5
@@ -127,18 +126,18 @@ def nearest_class_mean_disagreement(
 
 @metric(
     symbol="NCC",
-    source="Galanti, Galanti & Ben-Shaul 2022",
+    source="galanti2022",
     range=(0.0, 1.0),
     collapsed=1.0,
     invariant_to=("rotation", "scale", "translation"),
-    cost="O(N d C), a second look at the features",
+    cost="O(N C d)",
     needs=("decisions",),
 )
 def nearest_class_mean_accuracy(nearest: Int64[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Float64[Tensor, ""]:
     r"""Share of samples whose nearest class mean is that of their label.
 
     Dimensionless, in [0, 1], 1 at collapse; NaN without samples. One minus this number is the error from which
-    `effective_depth` is read.
+    `effective_depth` is read. Raises ShapeError. Source: Galanti, Galanti & Ben-Shaul 2022.
 
     >>> nearest_class_mean_accuracy(torch.tensor([0, 1]), torch.tensor([0, 0])).item()
     0.5

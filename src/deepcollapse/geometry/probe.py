@@ -1,9 +1,11 @@
 r"""The least-squares linear classifier of a layer, from its class moments alone: a linear probe without training."""
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from deepcollapse.errors import ShapeError
+from deepcollapse.geometry.metric import metric
 from deepcollapse.geometry.moments import ClassMoments, Weighting
 
 
@@ -46,3 +48,28 @@ def least_squares_classifier(
     classifier[moments.present] = rows
     bias[moments.present] = weights - rows @ moments.global_mean(weighting)
     return classifier, bias
+
+
+@metric(
+    symbol="LP",
+    source="masarczyk2023",
+    range=(0.0, 1.0),
+    collapsed=1.0,
+    invariant_to=("rotation", "scale", "translation"),
+    cost="O(N d C + d^3)",
+    needs=("pooled scatter", "decisions"),
+)
+def linear_probe_accuracy(probed: Int64[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Float64[Tensor, ""]:
+    r"""Share of samples that a least-squares linear classifier of the layer's features gets right.
+
+    `probed` (n,) are its decisions, argmax W h + b with the `least_squares_classifier` of the training data; `labels`
+    (n,) the true classes. Dimensionless, in [0, 1], 1 at collapse; NaN without samples. The layer from which it stays
+    near that of the last one is where the tunnel starts (`tunnel_start`). Raises ShapeError for unequal lengths.
+    Source: Masarczyk et al. 2023, whose probes are trained by gradient descent; these are exact.
+
+    >>> linear_probe_accuracy(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0])).item() == 2 / 3
+    True
+    """
+    if probed.shape != labels.shape:
+        raise ShapeError(f"{len(labels)} labels came with {len(probed)} decisions of a probe; they must match.")
+    return (probed == labels).double().mean()  # NaN where there are none

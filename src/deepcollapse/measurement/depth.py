@@ -1,4 +1,4 @@
-"""What only shows over the layers together: the law of equi-separation and the effective depth."""
+"""What only shows over the layers together: the law of equi-separation, effective depth, the tunnel."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from deepcollapse.geometry import ClassMoments, effective_depth, equi_separation
+from deepcollapse.geometry import ClassMoments, effective_depth, equi_separation, tunnel_start
 from deepcollapse.measurement.layers import HEAD_INPUT
 from deepcollapse.records import Record
 
@@ -41,6 +41,11 @@ def over_layers(
         which = f"first of {len(depth)} layers" if value <= len(depth) else f"one past {len(depth)} layers, none"
         note = f"{which} with nearest-mean error at most {max_error:g}"
         found.append(Record(measure="effective_depth", value=int(value), unit="layers", note=note, **how))
+    probes = {r.layer: r.value for r in records if r.measure == "linear_probe_accuracy" and r.value is not None}
+    if all(math.isfinite(probes.get(name, math.nan)) for name in depth):
+        value = tunnel_start([float(probes[name]) for name in depth])
+        note = f"first of {len(depth)} layers whose linear probe has 98 % of the last one's accuracy"
+        found.append(Record(measure="tunnel_start", value=value, unit="layers", note=note, **how))
     return found
 
 

@@ -66,6 +66,7 @@ class Evidence:
     reduction: str
     labels: Tensor | None = None
     nearest: Tensor | None = None
+    probed: Tensor | None = None
     decisions: Tensor | None = None
     classifier: Tensor | None = None
     bias: Tensor | None = None
@@ -99,7 +100,7 @@ class Evidence:
         if name == "centre":
             return self.moments.global_mean(self.centre)
         known = {"moments": self.moments, "means": None, "labels": self.labels, "nearest": self.nearest}
-        known |= {"decisions": self.decisions}
+        known |= {"decisions": self.decisions, "probed": self.probed, "subset": self.minority}
         return self.means if name == "means" else self._known(known.get(name), name)
 
     @staticmethod
@@ -107,6 +108,12 @@ class Evidence:
         if value is None:
             raise KeyError(name)
         return value
+
+    @cached_property
+    def minority(self) -> tuple[int, ...] | None:
+        """The classes with less than half the samples of the largest, where they are several and not all."""
+        small = (self.moments.count[self.moments.present] * 2 < self.moments.count.max()).nonzero().flatten().tolist()
+        return tuple(small) if len(small) > 1 and self.moments.num_present == self.moments.num_classes else None
 
     @cached_property
     def caveats(self) -> list[str]:
@@ -139,6 +146,8 @@ class Evidence:
         parameters = inspect.signature(metric.function).parameters.keys()
         of_means = target == "_means" or {"moments", "means", "centre"} & parameters
         notes = list(self.caveats) if of_means else []
+        if "subset" in parameters and self.minority:
+            notes.append(f"of the {len(self.minority)} classes with less than half the samples of the largest")
         if "moments" in parameters:
             notes += self.scatter_caveats
         if target == "_means" and self.moments.num_present == 2:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deepcollapse.geometry import cosines, singular_values
@@ -19,6 +20,7 @@ def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]
         "smallest_class": (int(count.min()) if len(count) else 0, "samples"),
         "largest_class": (int(count.max()) if len(count) else 0, "samples"),
         "dimension": (moments.dim, "features"),
+        "feature_bits": (torch.finfo(moments.dtype).bits, "bits"),
     }
     arrays = {}
     if moments.num_present > 1:

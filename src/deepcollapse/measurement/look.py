@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from deepcollapse.geometry import ClassMoments, RunningSpan, nearest_class_means
+from deepcollapse.linalg import AffineArgmax
 from deepcollapse.measurement.capture import Captured
 from deepcollapse.measurement.state import exact
 
@@ -28,12 +29,14 @@ class FirstOfEachClass:
 
 @dataclass
 class LayerLook:
-    """What looks at one layer again: scatter in the span of its means, the nearest means, a few samples."""
+    """What looks at one layer again: scatter in the span of its means, the nearest means, a probe, a few samples."""
 
     span: RunningSpan | None = None
     means: ClassMoments | None = None
     points: FirstOfEachClass | None = None
+    probe: AffineArgmax | None = None
     nearest: list[Tensor] = field(default_factory=list)
+    probed: list[Tensor] = field(default_factory=list)
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Take in a batch: features (n, d), labels (n,)."""
@@ -43,6 +46,8 @@ class LayerLook:
             if self.means.mean.device != features.device:  # training data may have been measured elsewhere
                 self.means = self.means.to(features.device)
             self.nearest.append(nearest_class_means(features, self.means))
+        if self.probe is not None:
+            self.probed.append(self.probe(features))
         if self.points is not None:
             self.points.update(features, labels)
 
