@@ -61,19 +61,22 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: 
 
 
 def unboxed(text: str) -> str:
-    """What a usage error says inside the frame that tyro puts around it, in one line.
+    """What a usage error says below its title and inside the frame that tyro puts around it, in one line.
 
     A recipe that refuses its settings is met inside of tyro, whose own name for it means nothing to anybody.
+
+    >>> unboxed("╭─ Oh ────╮\\n│ No such │\\n│ ─────── │\\n│ flag.   │\\n╰─────────╯")
+    'No such flag.'
     """
-    lines = [line.strip(" │") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
-    inside = re.sub(r"\s+", " ", re.sub("─+", " ", " ".join(lines))).strip()
-    return re.sub(r"^Error parsing __tyro\S+: (.*) For full helptext.*$", r"\1", inside)
+    _, *lines = text.strip().splitlines() or [""]
+    inside = " ".join(line.strip(" │╰╯─-") for line in lines if re.search(r"\w", line))
+    return re.sub(r"^Error parsing __tyro\S+: (.*) For full helptext.*$", r"\1", re.sub(r"\s+", " ", inside))
 
 
 def duration(seconds: float) -> str:
     """A length of time in words.
 
-    >>> duration(0.2), duration(27), duration(200), duration(9000)
+    >>> duration(0.2), duration(27.0), duration(200.0), duration(9000.0)
     ('1 s', '27 s', '3 min', '2.5 h')
     """
     if seconds < 90:

@@ -1,0 +1,64 @@
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from deepcollapse.cli import main
+
+# A run of a second: flags of `train`.
+QUICK = ["train", "--epochs", "2", "--width", "16", "--depth", "2", "--per-class", "12", "--test-per-class", "5"]
+QUICK += ["--batch", "32", "--rate", "0.2", "--tpt-accuracy", "0.3", "--measurements", "2", "--layers", "blocks.0"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny networks run fastest on one thread, most of all where other work shares the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty current folder, 80 columns wide; modules imported from it are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def call(capsys):
+    """Calls the command in this process: exit code, standard output, standard error, and the output read as JSON."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        read = json.loads(out, parse_constant=_refuse) if "--json" in arguments else None
+        return SimpleNamespace(code=code, out=out, err=err, json=read)
+
+    return run
+
+
+def _refuse(constant):
+    raise AssertionError(f"{constant} is not strict JSON")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A run of the command, to be read and not written."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main([*QUICK, "--out", str(folder)]) == 0
+    return folder
