@@ -54,30 +54,36 @@ def measure(
 
     The network runs in eval mode without gradients; its mode, its hooks and the states of all random generators are
     afterwards as they were, whatever happens. Moments are streamed, and pooled features are kept for a second look
-    while they fit `memory_budget`; beyond it the network runs twice, and the measurement says so. The numbers do not
-    depend on which.
+    while they fit `memory_budget`; beyond it the network runs twice, from the same random state, and the measurement
+    says so. The numbers do not depend on which. Compiled networks run their eager code meanwhile. Inputs go to the
+    device and floating type of the network's first parameter; autocast reaches the network and no measure.
 
     Args:
         network: any classifier: plain, compiled, wrapped for data-parallel or sharded training, in half precision.
         batches: (inputs, labels) pairs, mappings with labels, or anything that `read_batch` turns into (args, kwargs,
-            labels); a DataLoader or a list. Labels (n,) are one a sample; (n, ...) one a position (tokens, pixels).
+            labels); a DataLoader or a list. Several inputs in a tuple or list go by position. Labels (n,) are one a
+            sample; (n, ...) one a position (tokens, pixels); soft labels (n, C) count by their largest share.
         num_classes: C; by default the outputs of the head.
         layers: names or patterns (* and ?) of layers, "all", "input" for the raw input; by default the network's
-            repeated blocks. The head's input is always measured.
+            repeated blocks, at most 16. The head's input is always measured. A module that runs several times gives
+            "name#1", "name#2", ...
         head: the final linear layer's name; "auto" finds it; None measures without a classifier.
         measures: names of measures or patterns; by default all but a few expensive ones or variants.
         split: what the records call this data.
         means_of: a measurement of the training data, whose class means NC4 and nearest-class-mean accuracy then use.
         weighting, centre: "class" counts classes equally, "sample" by their samples; centre follows weighting.
-        reduction: of feature maps: "mean" over positions, "flatten", or "cls" (first position of a sequence).
+        reduction: of feature maps and sequences: "mean" over positions (those with attention_mask 0, where the network
+            is called with one, left out), "flatten", or "cls" (first position). Which axis holds the channels is told
+            by the layers around; maps (n, channels, ...) and (n, ..., channels) may both occur.
         baselines: of "untrained" (a copy with weights drawn anew) and "shuffled labels": what no collapse looks like.
         loss: a function (logits, labels) -> mean loss to record beside the accuracy.
         class_names: names for notes.
         ignore_index: the label of samples, or positions, to leave out.
         on_nonfinite: "raise" at NaN or infinite features, or "skip" those samples and count them.
-        memory_budget: for kept features, in bytes or as "512MiB".
+        memory_budget: for kept features, in bytes or as "512MiB", on the device where they are made.
         max_scatter_dim: no d x d scatter above this dimension; ranks of features are then left out, with the reason.
-        distributed: add up over the processes of torch.distributed, each with its own share of the data.
+        distributed: add up over the processes of torch.distributed, each with its own share of the data, none empty.
+            Shares may be uneven; DistributedSampler repeats samples, which is warned of.
         seed: of the baselines.
         progress: called with the number of batches so far.
 
