@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from libraries import one_thread  # noqa: F401 - before the libraries
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -1,16 +1,15 @@
-"""The metric against moments of all data at once: splits, merges, conversions, and two real processes."""
+"""The metric against moments of all data at once: splits, merges, conversions, and several processes."""
 
 import copy
-import os
 import pickle
 import re
 
 import pytest
 import torch
+from libraries import one_thread  # noqa: F401 - before the libraries
 
 pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
 
-from torch.multiprocessing.spawn import start_processes
 from torchmetrics import MetricCollection
 
 from deepcollapse import collect, errors, measure_features
@@ -100,21 +99,17 @@ def test_what_came_is_remembered():
     assert reasons["cdnv"].startswith("0 of 2 classes have samples")
 
 
-def on_two_processes(rank: int, path: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    cuts = [slice(i, i + 1) for i in range(60)] if rank == 0 else [slice(60, 101)]
-    metric = fed(*cuts)
-    value = metric.compute()["cdnv"].item()
-    assert value == pytest.approx(measure_features(H, Y, num_classes=3)["cdnv"], rel=1e-9)
-    assert metric.moments.num_samples == (60 if rank == 0 else 41)
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_two_processes_with_unequal_updates(tmp_path):
-    # Forked: a fresh interpreter would import everything anew.
-    arguments = (str(tmp_path / "meet"),)
-    start_processes(on_two_processes, args=arguments, nprocs=2, start_method="fork")
+def test_processes_with_unequal_updates_are_gathered_once():
+    """The real path over processes, told that there are two, with a gathering that has both at hand."""
+    parts = [fed(*[slice(i, i + 1) for i in range(60)]), fed(slice(60, 101)), fed()]
+    shared = {"dist_sync_fn": lambda state, group: [p.packed for p in parts], "distributed_available_fn": lambda: True}
+    metric = fed(**shared)
+    for own in parts:
+        metric.reset()
+        metric.merge_state(own)
+        value = metric.compute()["cdnv"].item()
+        assert value == pytest.approx(measure_features(H, Y, num_classes=3)["cdnv"], rel=1e-9)
+        assert metric.moments.num_samples == own.moments.num_samples, "its own share comes back after the sum"
 
 
 ERRORS = {

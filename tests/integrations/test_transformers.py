@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from libraries import one_thread  # noqa: F401 - before the libraries
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("accelerate", reason="accelerate, which the Trainer needs, is not installed")

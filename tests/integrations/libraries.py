@@ -1,13 +1,14 @@
+"""To be imported before the libraries under test: they import torchvision where it is installed, and trip over it."""
+
 import importlib.util
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-# Lightning, torchmetrics and transformers import torchvision where it is installed, and trip over a broken one.
-if importlib.util.find_spec("torchvision"):
-    from torchvision_shim import mend_torchvision
+from torchvision_shim import mend_torchvision
 
+if importlib.util.find_spec("torchvision"):
     mend_torchvision()
 
 
