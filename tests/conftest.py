@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-# The shim lies beside the test folders, which pytest does not put on the path.
-sys.path.insert(0, str(Path(__file__).parent))
+# What several test folders use. Not the folder of tests itself: `datasets` would then be our tests of data sets.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
 @pytest.fixture(scope="session")
