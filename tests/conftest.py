@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-# What several test folders use. Not the folder of tests itself: `datasets` would then be our tests of data sets.
+# What several test folders use.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 

@@ -19,6 +19,12 @@ PIXELS = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 
 DATA = [{"pixel_values": pixels, "labels": y} for pixels, y in zip(PIXELS, Y, strict=True)]
 
 
+@pytest.fixture(autouse=True)
+def no_datasets(monkeypatch) -> None:
+    # A folder of tests called datasets is on the path, and the Trainer takes it for the package.
+    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
+
+
 def tiny() -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     config = transformers.ViTConfig(
