@@ -22,6 +22,7 @@ from deepcollapse.linalg import memory_of, row_chunks
 
 # What `collect` may spend on scatter unasked; past it, it keeps a cheaper level.
 AUTOMATIC_SCATTER_BYTES = 256 << 20
+_AUTOMATIC_LEVELS: tuple[ScatterLevel, ...] = ("per_class", "pooled")  # the richest first
 
 
 def read_labels(labels: object, num_classes: int, ignore_index: int = -100) -> Int64[Tensor, " n"]:
@@ -258,11 +259,11 @@ def collect(
     """
     h, y = torch.as_tensor(features), torch.as_tensor(labels)
     if h.ndim == 2 and scatter is None:
-        levels: tuple[ScatterLevel, ...] = ("per_class", "pooled", "none")
-        affordable = (
-            level for level in levels if scatter_bytes(level, num_classes, h.shape[1]) <= AUTOMATIC_SCATTER_BYTES
-        )
-        scatter = "class_weighted" if class_counts is not None else next(affordable)
+        scatter = "none" if class_counts is None else "class_weighted"
+        for level in () if class_counts is not None else _AUTOMATIC_LEVELS:
+            if scatter_bytes(level, num_classes, h.shape[1]) <= AUTOMATIC_SCATTER_BYTES:
+                scatter = level
+                break
     running = RunningMoments(
         num_classes,
         scatter=scatter or "none",
