@@ -119,6 +119,24 @@ def test_what_was_seen_in_inference_mode_and_under_autocast_is_measured_outside(
     assert_same_numbers(inside, expected)
 
 
+def test_inference_mode_may_begin_and_end_while_a_monitor_is_open():
+    net, batches = mlp().eval(), cut(*blobs(), 25)
+    with Monitor(net) as monitor:
+        for number, (x, y) in enumerate(batches):
+            with torch.inference_mode(number == 0):
+                monitor.labels(y)
+                net(x)
+    assert_same_numbers(monitor.compute(), measure(net, batches))
+
+
+def test_the_classifier_is_that_of_the_last_forward_pass():
+    net, (x, y) = mlp().double().eval(), blobs()
+    expected = measure(net, [(x, y)])
+    monitor = watch(net, [(x.double(), y)])
+    nn.init.zeros_(net[4].weight)
+    assert_same_numbers(monitor.compute(), expected)
+
+
 def test_an_exception_removes_the_hooks_and_comes_through():
     net, (x, y) = mlp().eval(), blobs()
     net[0].register_forward_hook(lambda *_: None)

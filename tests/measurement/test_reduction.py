@@ -105,11 +105,18 @@ def test_squeeze_and_excitation_inside_a_block_does_not_mislead():
     assert torch.equal(captured(net, x)["1"], net[:2](x).mean(dim=(2, 3)))
 
 
+class Doubled(nn.Module):
+    """Twice the channels, which no module says."""
+
+    def forward(self, x):
+        return torch.cat([x, -x], dim=1)
+
+
 def test_batches_of_another_length_keep_the_axis_of_the_first():
-    net = conv1d()
+    net = nn.Sequential(nn.Conv1d(2, 6, 3), Doubled(), nn.Conv1d(12, 8, 3), Pool(2), nn.Linear(8, CLASSES))
     capture = Capture(net, layers=["1"])
     with capture, torch.no_grad():
-        for length in (20, 8):
+        for length in (20, 10):  # 10 - 2 = 8 are the channels of the layer after
             x = torch.randn(5, 2, length)
             capture.expect(torch.arange(5) % CLASSES)
             assert torch.equal(capture.take(net(x)).features["1"], net[:2](x).mean(dim=2))

@@ -41,23 +41,26 @@ def has_channels_last(shape: torch.Size, own: Iterable[nn.Module], around: Itera
     """Whether the channels of an output (n, ...) are its last axis, as in transformers, and not its second.
 
     `own` are the parts of the layer, `around` the other modules, both from the closest on. The closest whose number
-    of outputs is the size of exactly one of the two axes tells; where both are of that size, its kind does
-    (convolutions and batch norm keep channels second), a convolution inside the layer before anything else.
+    of outputs is the size of exactly one of the two axes tells. Where both are of that size, its kind does
+    (convolutions and batch norm keep channels second), a convolution inside the layer before anything else; where
+    neither is, that of the closest layer.
 
     >>> has_channels_last(torch.Size([8, 16, 20]), [], [nn.Linear(4, 20), nn.Conv1d(3, 16, 3)])
     True
     """
-    ties = []
+    ties, kinds = [], []
     for parts in (own, around):
         for module in parts:
             width, last = _channels(module)
+            if width is not None:
+                kinds.append(last)
             if width == shape[1] == shape[-1]:
                 ties.append(last)
             elif width in (shape[1], shape[-1]):
                 return width == shape[-1]
         if ties:
             return all(ties) if parts is own else ties[0]
-    return len(shape) == 3
+    return kinds[0] if kinds else len(shape) == 3
 
 
 def _channels(module: nn.Module) -> tuple[int | None, bool]:

@@ -29,7 +29,7 @@ class Source:
     @property
     def runs_once(self) -> bool:
         """Whether the batches are an iterator, which has nothing more to give after one run."""
-        return iter(self.batches) is self.batches
+        return isinstance(self.batches, Iterator)
 
     @property
     def together(self) -> bool:
@@ -63,11 +63,8 @@ class Runs:
         """Run once and fill `first`. Going over these `Runs` afterwards gives the batches again."""
         for captured in self._run():
             self.kept.add(first.add(captured))
-        if self._agree(self.kept.batches is None)[0] == 0:
-            return
-        self.kept.batches = None  # where it was full in one process, all run again: they wait for each other
-        if self.source.runs_once:
-            raise self._nothing_left()
+        if self._agree(self.kept.batches is None)[0]:
+            self.kept.batches = None  # full in one process: all run again, since they wait for each other
 
     def __iter__(self) -> Iterator[Captured]:
         """The batches as the first run left them: those kept, or those of another run."""
@@ -78,14 +75,11 @@ class Runs:
         for number, captured in enumerate(self._run()):
             yield self.intake(captured, number)[0]
         if number < 0:
-            raise self._nothing_left()
-
-    def _nothing_left(self) -> BatchError:
-        return BatchError(
-            f"the features take {self.kept.bytes} bytes, more than the memory budget of {self.kept.budget}, so the "
-            "batches are needed a second time, and they came as an iterator that runs once. Pass a DataLoader or a "
-            "list, or raise memory_budget."
-        )
+            raise BatchError(
+                f"the features take {self.kept.bytes} bytes, more than the memory budget of {self.kept.budget}, so the "
+                "batches are needed a second time, and they came as an iterator that runs once. Pass a DataLoader or a "
+                "list, or raise memory_budget."
+            )
 
     def _run(self) -> Iterator[Captured]:
         self.count += 1
