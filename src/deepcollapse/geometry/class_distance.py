@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepcollapse.geometry.metric import metric
 from deepcollapse.geometry.moments import ClassMoments
-from deepcollapse.linalg import row_chunks
+from deepcollapse.linalg import row_chunks, squared_distances
 
 _measure = partial(
     metric,
@@ -27,10 +27,10 @@ def _pairs(moments: ClassMoments):
     if moments.num_present < 2:
         moments.class_weights()  # raises TooFewClassesError with its reason
     means = moments.class_means()
-    means = means - means[0]  # a common shift would cost digits in the products below
+    means = means - means[0]
+    means = means - means.mean(dim=0)  # a common shift would cost digits in the products below
     for rows in row_chunks(len(means), len(means)):
-        squared = torch.cdist(means[rows], means, compute_mode="donot_use_mm_for_euclid_dist").square()
-        yield rows, squared
+        yield rows, squared_distances(means[rows], means)
 
 
 def cdnv_per_pair(moments: ClassMoments) -> Float64[Tensor, "p p"]:

@@ -93,9 +93,11 @@ def cosines(rows: Float[Tensor, "c d"]) -> Float64[Tensor, "c c"]:
 def _pair_cosines(rows: Float[Tensor, "c d"]) -> Iterator[Float64[Tensor, " pairs"]]:
     """The cosines of the pairs i < j of rows that have a direction, tile by tile: C x C need not fit in memory."""
     unit = directed(checked_rows(rows))
-    index = torch.arange(len(unit), device=unit.device)
-    for tile in row_chunks(len(unit), len(unit), limit=1 << 22):
-        yield (unit[tile] @ unit.T)[index > index[tile, None]].clamp(-1, 1)
+    for tile in row_chunks(len(unit), len(unit)):
+        # Only the square on the diagonal holds pairs twice; what lies to its right needs no choosing.
+        square = unit[tile] @ unit[tile].T
+        upper = torch.ones_like(square, dtype=torch.bool).triu(1)
+        yield torch.cat([square[upper], (unit[tile] @ unit[tile.stop :].T).flatten()]).clamp(-1, 1)
 
 
 def mean_over(tiles: Iterator[Float64[Tensor, " pairs"]], like: Tensor) -> Float64[Tensor, ""]:

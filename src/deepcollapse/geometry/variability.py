@@ -24,12 +24,12 @@ _measure = partial(
 
 def _relative_scatter_trace(moments: ClassMoments, weighting: Weighting, centre: Weighting) -> Tensor:
     """tr(Sigma_W Sigma_B^+) from whatever scatter there is: infinite where the means coincide, NaN if all does."""
-    basis, s = moments.between_span(weighting, centre)
-    if len(s) == 0:
+    if not moments.centred_means(centre).any():
         return moments.trace.new_full((), math.inf if moments.within_trace(weighting) > 0 else math.nan)
     span = moments.span
-    if span is not None and (span.weighting, span.centre) == (weighting, centre):
+    if span is not None and (span.weighting, span.centre) == (weighting, centre):  # no second factorisation
         return moments.class_weights(weighting) @ (span.trace / moments.count)[moments.present]
+    basis, s = moments.between_span(weighting, centre)
     whitener = basis / s
     return (whitener * (moments.within_scatter(weighting) @ whitener)).sum()
 

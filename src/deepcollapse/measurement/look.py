@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from deepcollapse.geometry import ClassMoments, RunningSpan, nearest_class_means
+from deepcollapse.geometry import ClassMoments, RunningSpan
+from deepcollapse.geometry.decision import nearest_class_mean_rule
 from deepcollapse.linalg import AffineArgmax
 from deepcollapse.measurement.capture import Captured
 from deepcollapse.measurement.state import exact
@@ -37,15 +38,16 @@ class LayerLook:
     probe: AffineArgmax | None = None
     nearest: list[Tensor] = field(default_factory=list)
     probed: list[Tensor] = field(default_factory=list)
+    _nearest_rule: AffineArgmax | None = None
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Take in a batch: features (n, d), labels (n,)."""
         if self.span is not None:
             self.span.update(features, labels)
         if self.means is not None:
-            if self.means.mean.device != features.device:  # training data may have been measured elsewhere
-                self.means = self.means.to(features.device)
-            self.nearest.append(nearest_class_means(features, self.means))
+            if self._nearest_rule is None:  # training data may have been measured on another device
+                self._nearest_rule = nearest_class_mean_rule(self.means.to(features.device))
+            self.nearest.append(self._nearest_rule(features))
         if self.probe is not None:
             self.probed.append(self.probe(features))
         if self.points is not None:
