@@ -6,12 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from quick import QUICK
 
 from deepcollapse.cli import main
-
-# A run of a second: flags of `train`.
-QUICK = ["train", "--epochs", "2", "--width", "16", "--depth", "2", "--per-class", "12", "--test-per-class", "5"]
-QUICK += ["--batch", "32", "--rate", "0.2", "--tpt-accuracy", "0.3", "--measurements", "2", "--layers", "blocks.0"]
 
 
 @pytest.fixture(autouse=True)

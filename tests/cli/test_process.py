@@ -8,8 +8,7 @@ import sys
 import time
 
 import pytest
-
-from conftest import QUICK
+from quick import QUICK
 
 COMMAND = [sys.executable, "-m", "deepcollapse"]
 COMMANDS = ("", "train", "measure", "report", "list")
@@ -54,7 +53,7 @@ def test_completion_scripts(shell):
 
 def test_a_pipe_that_closes_early_is_no_error():
     process = subprocess.Popen(
-        [*COMMAND, "list", "networks", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "list", "datasets"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     process.stdout.close()

@@ -95,6 +95,10 @@ def test_wrong_usage_exits_with_2(arguments, message, call):
     assert message in done.json["message"]
 
 
+def test_a_setting_out_of_range_is_told_without_what_tyro_calls_it(call):
+    assert call("train", "--epochs", "0").err == "deepcollapse: epochs must be a positive number; got 0.\n"
+
+
 def test_a_command_is_needed(call):
     done = call()
     assert (done.code, done.out) == (2, "")

@@ -3,8 +3,8 @@ import sys
 import tomllib
 
 import pytest
+from quick import QUICK
 
-from conftest import QUICK
 from deepcollapse.cli import main
 from deepcollapse.records import Run
 from deepcollapse.training import Recipe

@@ -2,6 +2,7 @@ import pytest
 import torch
 from small import series, small
 
+from deepcollapse.datasets import load
 from deepcollapse.errors import DataFileError, LayerNameError, OptionError, UnknownNameError
 from deepcollapse.training import Recipe, prepare, train
 
@@ -87,9 +88,15 @@ def test_unknown_names_are_refused_before_a_folder_is_made(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_missing_files_of_a_known_set_are_not_taken_for_a_missing_test_split(tmp_path):
-    with pytest.raises(DataFileError):
-        prepare(Recipe(dataset="mnist"), root=tmp_path)
+def test_missing_files_of_a_known_set_are_not_taken_for_a_missing_test_split(monkeypatch):
+    def half_there(name, split, **_):
+        if split == "test":
+            raise DataFileError("t10k-images-idx3-ubyte is missing")
+        return load(name, split)
+
+    monkeypatch.setattr("deepcollapse.training.data.load", half_there)
+    with pytest.raises(DataFileError, match=r"^t10k-images-idx3-ubyte is missing$"):
+        prepare(Recipe())
 
 
 def test_subsets_are_balanced_and_follow_the_seed():

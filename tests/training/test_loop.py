@@ -188,3 +188,16 @@ def test_weights_are_safetensors_on_the_cpu(run):
     state = load_file(run.path / "weights.safetensors")
     assert "head.weight" in state
     assert all(math.isfinite(float(t.float().sum())) for t in state.values())
+
+
+def test_a_network_that_comes_in_eval_mode_is_trained_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "own_nets.py").write_text(
+        "from torch import nn\n"
+        "def net(num_classes):\n"
+        "    layers = nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, num_classes)\n"
+        "    return nn.Sequential(*layers).eval()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = small(network="own_nets:net", width=None, depth=None, epochs=1, layers=("3",))
+    run = train(recipe, tmp_path / "run")
+    assert load_file(run.path / "weights.safetensors")["2.num_batches_tracked"] == 7  # 200 samples in batches of 32

@@ -11,12 +11,7 @@ NOT_GIVEN = ["not", "given"]
 
 REGISTRY = ConstructorRegistry()
 
-CONFIG = (
-    tyro.conf.OmitArgPrefixes,
-    tyro.conf.OmitSubcommandPrefixes,
-    tyro.conf.FlagCreatePairsOff,
-    tyro.conf.DisallowNone,
-)
+CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 @REGISTRY.primitive_rule
