@@ -158,7 +158,7 @@ def test_the_raw_input_can_be_measured_too():
 def test_a_misspelt_layer_or_head_suggests_close_ones():
     message = (
         "no layer matches 'frist'. Close names: first. The network has 6: [name for name, _ in "
-        "network.named_modules()] lists them; patterns may use * and ?."
+        "network.named_modules()] lists them; patterns may use *, ** and ?."
     )
     for how in ({"layers": "frist"}, {"head": "frist"}):
         with raises(LayerNameError, message):

@@ -1,7 +1,7 @@
 """Names of layers: which modules there are, and which are measured unless others are chosen."""
 
 import difflib
-import fnmatch
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -104,8 +104,9 @@ class Choice:
 def choose_layers(network: nn.Module, wanted: str | Sequence[str] | None, head: str | None) -> Choice:
     """The layers that `wanted` asks for: None (the default layers), "all", a name, or a list of names and patterns.
 
-    Patterns use * and ?; "input" is the raw input, and "name#2" the second call of a module that runs several times.
-    Raises LayerNameError where a name or pattern matches nothing, with the names that come close.
+    Patterns use *, ? and **, which also crosses dots; "input" is the raw input, and "name#2" the second call of a
+    module that runs several times. Raises LayerNameError where a name or pattern matches nothing, with the names that
+    come close.
     """
     if wanted is None:
         natural = _natural_layers(network, head)
@@ -122,11 +123,22 @@ def choose_layers(network: nn.Module, wanted: str | Sequence[str] | None, head: 
             found = [pattern]
             exact.add(pattern)
         else:
-            found = list(layers) if pattern == "all" else fnmatch.filter(layers, pattern)
+            found = list(layers) if pattern == "all" else [name for name in layers if _matches(name, pattern)]
         if not found:
             raise no_such_layer(pattern, everywhere)
         chosen += found
     return Choice(list(dict.fromkeys(chosen)), exact)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a layer's name fits a pattern, as paths do: * and ? stay within one part of the name, ** does not.
+
+    >>> [_matches(name, "blocks.*") for name in ("blocks.0", "blocks.0.conv1")], _matches("blocks.0.conv1", "**")
+    ([True, False], True)
+    """
+    parts = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
+    tokens = re.findall(r"\*\*|.", pattern)
+    return re.fullmatch("".join(parts.get(token, re.escape(token)) for token in tokens), name) is not None
 
 
 def no_such_layer(wanted: str, names: Iterable[str]) -> LayerNameError:
@@ -135,5 +147,5 @@ def no_such_layer(wanted: str, names: Iterable[str]) -> LayerNameError:
     close = difflib.get_close_matches(wanted, names, n=4, cutoff=0.4) or names[:4]
     return LayerNameError(
         f"no layer matches {wanted!r}. Close names: {', '.join(close)}. The network has {len(names)}: "
-        "[name for name, _ in network.named_modules()] lists them; patterns may use * and ?."
+        "[name for name, _ in network.named_modules()] lists them; patterns may use *, ** and ?."
     )

@@ -64,7 +64,7 @@ def measure(
             labels); a DataLoader or a list. Several inputs in a tuple or list go by position. Labels (n,) are one a
             sample; (n, ...) one a position (tokens, pixels); soft labels (n, C) count by their largest share.
         num_classes: C; by default the outputs of the head.
-        layers: names or patterns (* and ?) of layers, "all", "input" for the raw input; by default the network's
+        layers: names or patterns (*, **, ?) of layers, "all", "input" for the raw input; by default the network's
             repeated blocks, at most 16. The head's input is always measured. A module that runs several times gives
             "name#1", "name#2", ...
         head: the final linear layer's name; "auto" finds it; None measures without a classifier.
