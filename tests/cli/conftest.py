@@ -1,6 +1,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,10 @@ import pytest
 import torch
 from quick import QUICK
 
+import deepcollapse.report
+import deepcollapse.training.loop
 from deepcollapse.cli import main
+from deepcollapse.measurement import measure
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +55,22 @@ def call(capsys):
 
 def _refuse(constant):
     raise AssertionError(f"{constant} is not strict JSON")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_measures() -> Iterator[None]:
+    """Training measures what these tests look at; all measures together are tested where they live."""
+    names = ["within_class_variability", "cdnv", "equinorm", "equiangularity", "self_duality", "mean_norm"]
+    with pytest.MonkeyPatch.context() as patch:
+        how = {"measures": [*names, "nearest_class_mean_*"]}
+        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, **how))
+        yield
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Pages take a second each, and are tested where they are drawn."""
+    monkeypatch.setattr(deepcollapse.report, "write_page", lambda run, out: out)
 
 
 @pytest.fixture(scope="session")

@@ -52,8 +52,9 @@ def test_completion_scripts(shell):
 
 
 def test_a_pipe_that_closes_early_is_no_error():
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
-        [*COMMAND, "list", "datasets"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "list", "datasets"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered
     )
     assert process.stdout is not None
     process.stdout.close()

@@ -43,6 +43,7 @@ def test_it_trains_and_says_what_it_did_in_80_columns(here, call):
     }
 
 
+@pytest.mark.usefixtures("no_page")
 def test_json_is_all_it_prints(here, call):
     done = call(*QUICK, "--out", "a run", "--json")
     assert (done.code, done.err) == (0, "")
@@ -58,6 +59,7 @@ def test_json_is_all_it_prints(here, call):
     )
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_second_run_gets_a_folder_of_its_own(here, call):
     assert call(*QUICK).code == call(*QUICK).code == 0
     assert {folder.name for folder in (here / "runs").iterdir()} == {"digits-mlp-seed0", "digits-mlp-seed0-2"}
@@ -72,6 +74,7 @@ def test_a_folder_is_not_written_over(trained, call):
     )
 
 
+@pytest.mark.usefixtures("no_page")
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(here, call, monkeypatch, trained):
     stop_at(monkeypatch, 2)
     done = call(*QUICK, "--out", "my run", "--device", "cpu")
@@ -94,6 +97,7 @@ def test_ctrl_c_before_anything_was_written(here, call, monkeypatch):
     assert not (here / "runs").exists()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_resume_takes_the_latest_run_and_its_recipe(here, call, monkeypatch):
     stop_at(monkeypatch, 1)
     for seed in (3, 4, 5):
@@ -120,6 +124,7 @@ def test_there_may_be_nothing_to_resume(call):
     assert done.json["message"].startswith("there is no run to resume in nowhere. ")
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_recipe_file_is_where_flags_start_from(here, call):
     (here / "mine.toml").write_text('network = "mlp"\nwidth = 12\ndepth = 1\nepochs = 1\nper_class = 12\nrate = 1\n')
     done = call("train", "--recipe-file", "mine.toml", "--out", "run", "--rate", "0.5", "--test-per-class", "5")
@@ -167,6 +172,7 @@ def test_what_cannot_be_trained_is_explained(flags, message, call, here):
     assert call("train", *flags.split(), "--json").json["message"] in done.err
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_loader_in_the_current_folder_is_found(here, call):
     (here / "mine.py").write_text(
         "import torch\n"
@@ -191,6 +197,7 @@ def test_a_fault_in_the_users_code_is_shown_in_full(here, call, capsys):
     assert 'faulty.py", line 1, in load' in done.err
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_progress_bar_is_drawn_on_terminals(here, call, monkeypatch):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "xterm")

@@ -1,10 +1,13 @@
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from small import SMALL, Stop
 
+import deepcollapse.training.loop
+from deepcollapse.measurement import measure
 from deepcollapse.training import train
 
 
@@ -15,6 +18,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_measures() -> Iterator[None]:
+    """Training measures what these tests look at; all measures together are tested where they live."""
+    names = ["within_class_variability", "cdnv", "equinorm", "equiangularity", "self_duality", "mean_norm"]
+    with pytest.MonkeyPatch.context() as patch:
+        how = {"measures": [*names, "nearest_class_mean_*"]}
+        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, **how))
+        yield
 
 
 @pytest.fixture(scope="session")
