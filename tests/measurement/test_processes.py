@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.device_mesh
+import torch.distributed.tensor
 import workers
 from torch import nn
 
 from deepcollapse import Measurement, Monitor, measure
+from deepcollapse.measurement.head import head_weights
 from deepcollapse.records import Record
 
 
@@ -49,15 +52,22 @@ def alone(tmp_path: Path) -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
+def never(*_: object) -> None:
+    raise AssertionError("the wrapper itself must not run: it would wait for other processes, or copy their buffers")
+
+
 @pytest.mark.usefixtures("alone")
 def test_a_replicated_network_is_measured_through_its_wrapper():
     net = nn.parallel.DistributedDataParallel(workers.Net().double())
     x, y = workers.data()
     how = {"measures": workers.MEASURES, "baselines": ["untrained"]}
+    forward = net.forward
+    net.forward = never
     for distributed in (True, False):
         measured = measure(net, [(x, y)], distributed=distributed, **how)
         assert measured.layers == ("blocks.0", "blocks.1", "blocks.2", "head.input")
         assert_agree(measured.records, expected(baselines=["untrained"]).records)
+    net.forward = forward
     with torch.no_grad(), Monitor(net.eval(), measures=workers.MEASURES) as monitor:
         monitor.labels(y)
         net(x)
@@ -66,11 +76,24 @@ def test_a_replicated_network_is_measured_through_its_wrapper():
 
 def test_data_parallel_is_measured_through_its_wrapper():
     net = nn.DataParallel(workers.Net().double())
+    net.forward = never
     assert_agree(measure(net, [workers.data()], measures=workers.MEASURES).records, expected().records)
 
 
 def test_without_a_process_group_one_process_is_all():
     assert_agree(expected(distributed=True).records, expected().records)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_head_that_is_split_over_processes_is_read_whole():
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    head = nn.Linear(4, 3)
+    whole = head.weight.detach().clone()
+    split = torch.distributed.tensor.distribute_tensor(whole, mesh, [torch.distributed.tensor.Shard(0)])
+    head.weight = nn.Parameter(split)
+    weight, _ = head_weights(head, "head")
+    assert type(weight) is torch.Tensor
+    assert torch.equal(weight, whole.double())
 
 
 @pytest.mark.usefixtures("alone")

@@ -4,6 +4,7 @@ Spawned processes import this file alone, so it holds its own network and data.
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -42,7 +43,7 @@ def start(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = dist.FileStore(f"{folder}/store", world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(minutes=2))
 
 
 def sharded(rank: int, world: int, folder: str) -> None:
@@ -59,7 +60,7 @@ def sharded(rank: int, world: int, folder: str) -> None:
         mine = slice(0, 620) if rank == 0 else slice(620, None)
         batches = list(zip(x[mine].split(50), y[mine].split(50), strict=True))
         found = {}
-        for name, budget in (("kept", "1GiB"), ("again", 0), ("uneven", 90_000 if rank else 0)):
+        for name, budget in (("kept", "1GiB"), ("again", 0), ("uneven", "1GiB" if rank else 0)):
             measured = measure(
                 net, batches, distributed=True, memory_budget=budget, measures=MEASURES,
                 loss=nn.functional.cross_entropy,
