@@ -21,12 +21,13 @@ def as_float64(values: object) -> Tensor:
 
 
 def principal_span(
-    rows: Float64[Tensor, "c d"], weights: Float64[Tensor, " c"], max_rank: int
+    rows: Float64[Tensor, "c d"], weights: Float64[Tensor, " c"], max_rank: int, size: float = 0.0
 ) -> tuple[Float64[Tensor, "d k"], Float64[Tensor, " k"]]:
     """Orthonormal basis U and singular values s of sum_c weights_c rows_c rows_c^T = U diag(s^2) U^T, kernel left out.
 
     Works on the c x d factor, never on a d x d matrix, whose smallest eigenvalues would be rounding. At most
-    `max_rank` directions are kept, and of those only s_j > max(c, d) eps s_1.
+    `max_rank` directions are kept, and of those only s_j > max(c, d) eps max(s_1, size). Rows that are differences of
+    larger vectors carry the rounding of those: `size` is their norm, sqrt(sum_c weights_c |vector_c|^2).
 
     >>> basis, s = principal_span(torch.eye(2).double(), torch.tensor([4.0, 1.0]).double(), max_rank=2)
     >>> s.tolist()
@@ -34,7 +35,7 @@ def principal_span(
     """
     factor = rows * weights.sqrt()[:, None]
     _, s, right = torch.linalg.svd(factor, full_matrices=False)
-    kept = s > max(factor.shape) * torch.finfo(torch.float64).eps * s[0]
+    kept = s > max(factor.shape) * torch.finfo(torch.float64).eps * max(float(s[0]), size)
     rank = min(int(kept.sum()), max_rank)
     return right[:rank].T.contiguous(), s[:rank]
 
@@ -90,7 +91,11 @@ def product_dtype(features: Tensor) -> torch.dtype:
     >>> product_dtype(torch.zeros(1, 1, dtype=torch.float16))
     torch.float32
     """
-    loose = torch.get_float32_matmul_precision() != "highest" or torch.is_autocast_enabled(features.device.type)
+    try:
+        loose = torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # set for one backend alone, which this function of torch's then refuses to sum up
+        loose = True
+    loose = loose or torch.is_autocast_enabled(features.device.type)
     return torch.float64 if loose or features.dtype == torch.float64 else torch.float32
 
 

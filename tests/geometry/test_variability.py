@@ -213,3 +213,30 @@ def test_half_precision_puts_a_floor_that_is_reported():
     size = rounded.class_means().square().sum(dim=1).mean()
     assert_digits(floor, eps**2 * size / rounded.between_trace())
     assert rounding_floor(exact) < 1e-28 < 1e-6 < floor
+
+
+@pytest.mark.parametrize("shift", [0.0, 10.0, 1e3, 1e5])
+def test_means_in_fewer_directions_than_classes_leave_no_rounding_direction(shift):
+    # Features (a, 3a): the class means lie on a line, and rounding of the shifted means is no second direction.
+    y = torch.arange(600) % 6
+    a = gaussian(0, 600) + y
+    line = within_class_variability(collect(a[:, None], y, 6))
+    h = torch.stack([a, 3 * a], dim=1) + shift
+    assert_digits(within_class_variability(collect(h, y, 6)), line, 1e-7)
+    looked = look_again(collect(h, y, 6, scatter="none"), [(h, y)])
+    assert_digits(within_class_variability(looked), line, 1e-7)
+    one_hot = torch.nn.functional.one_hot((y * torch.arange(600)) % 3, 3).double()  # rows sum to 1: rank 2 of 3
+    assert_digits(
+        within_class_variability(collect(one_hot, y, 6)), within_class_variability(collect(one_hot[:, :2], y, 6)), 1e-9
+    )
+
+
+def test_a_precision_set_for_one_backend_alone_is_taken_for_a_loose_one():
+    h, y = blobs(1, 60, 5, 3)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    try:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        looked = look_again(collect(h.float(), y, 3, scatter="none"), [(h.float(), y)])
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+    assert_digits(within_class_variability(looked), dense_nc1(h.float().double(), y, "class"), 1e-5)

@@ -154,7 +154,8 @@ class ClassMoments:
     ) -> tuple[Float64[Tensor, "d k"], Float64[Tensor, " k"]]:
         """U and s with Sigma_B = U diag(s^2) U^T: k <= min(C'-1, d) directions, never a d x d matrix."""
         weights, centred = self.class_weights(weighting), self.centred_means(centre or weighting)
-        return principal_span(centred, weights, max_rank=min(len(weights) - 1, self.dim))
+        size = float((weights @ self.class_means().square().sum(dim=1)).sqrt())
+        return principal_span(centred, weights, max_rank=min(len(weights) - 1, self.dim), size=size)
 
     def between_scatter(
         self, weighting: Weighting = "class", centre: Weighting | None = None
