@@ -196,3 +196,16 @@ def test_two_monitors_on_one_network_do_not_mix():
         net(x)
     assert_same_numbers(one.compute(), measure(net, [(x, y)], layers="0"))
     assert_same_numbers(two.compute(), measure(net, [(x, y)], layers="1"))
+
+
+def test_computing_in_inference_mode_gives_what_is_usable_outside():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    x, y = torch.randn(40, 3), torch.arange(40) % 2
+    with torch.inference_mode():
+        with Monitor(net) as monitor:
+            monitor.labels(y)
+            net(x)
+        inside = monitor.compute()
+    assert inside["within_class_variability"] == monitor.compute()["within_class_variability"]
+    assert not inside.moments["head.input"].mean.is_inference()

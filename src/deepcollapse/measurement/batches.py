@@ -112,7 +112,7 @@ def to_place(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any
     """Tensors inside `value` moved to `device`; floating ones to the network's own type."""
     if isinstance(value, Tensor):
         floating = value.dtype.is_floating_point and dtype is not None
-        return value.to(device, dtype if floating else value.dtype, non_blocking=True)
+        return value.to(device, dtype if floating else value.dtype, non_blocking=device.type == "cuda")
     if isinstance(value, Mapping):
         return {key: to_place(part, device, dtype) for key, part in value.items()}
     if type(value) in (tuple, list):

@@ -146,6 +146,8 @@ class Capture:
             self._keep(INPUT, args + tuple(kwargs.values()), module, "flatten")
 
     def _on_head(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._labels is None:
+            return  # a pass without labels is none of ours
         self._keep(HEAD_INPUT, args + tuple(kwargs.values()), module)
         # Here, because sharded weights are whole only while their module runs.
         self.classifier, self.bias = head_weights(module, self.head_name)

@@ -100,10 +100,13 @@ def conclude(
     baseline: str | None = None,
 ) -> Findings:
     """Everything that can be told. `again` are the batches once more, or the reason why they cannot be had."""
-    found = Findings(_finished(first, capture, settings))
     look = None
-    if not isinstance(again, str):
-        look = SecondLook({name: _layer_look(name, m, settings) for name, m in found.moments.items()}).over(again)
+    with exact():  # what is made here is added to later, outside of the user's inference mode
+        found = Findings(_finished(first, capture, settings))
+        if not isinstance(again, str):
+            look = SecondLook({name: _layer_look(name, m, settings) for name, m in found.moments.items()})
+    if look is not None and not isinstance(again, str):
+        look.over(again)
     with exact():
         _tell(found, first, look, again if isinstance(again, str) else None, capture, settings, baseline)
     return found
@@ -122,7 +125,7 @@ def _layer_look(name: str, m: ClassMoments, settings: Settings) -> LayerLook:
     if m.num_present > 1 and "span scatter" in settings.needs:
         matrix = m.num_classes <= EIGENVALUES_LIMIT and any("eigenvalue" in metric for metric in settings.metrics)
         span = RunningSpan(m, weighting=settings.weighting, centre=settings.centre, matrix=matrix)
-    reference = m if settings.means_of is None else settings.means_of[name]
+    reference = m if settings.means_of is None else settings.means_of[name].to(m.mean.device)
     if "decisions" in settings.needs and reference.num_present:
         means = reference
     probe = _probe(reference) if "linear_probe_accuracy" in settings.metrics and reference.scatter is not None else None

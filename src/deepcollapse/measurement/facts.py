@@ -1,10 +1,13 @@
 """What a reader wants beside the measures: sizes, norms, angles and spectra."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deepcollapse.errors import DeepCollapseError
 from deepcollapse.geometry import cosines, singular_values
 from deepcollapse.measurement.evidence import Evidence
 from deepcollapse.measurement.layers import HEAD
@@ -22,15 +25,19 @@ def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]
         "dimension": (moments.dim, "features"),
         "feature_bits": (torch.finfo(moments.dtype).bits, "bits"),
     }
-    arrays = {}
+    wanted: dict[str, Callable[[], Tensor]] = {}
     if moments.num_present > 1:
         numbers["global_mean_norm"] = (float(moments.global_mean(evidence.centre).norm()), "feature")
-        arrays[f"{evidence.layer}/cosines_means"] = cosines(evidence.means)
+        wanted[f"{evidence.layer}/cosines_means"] = lambda: cosines(evidence.means)
         if moments.scatter is not None:
-            arrays[f"{evidence.layer}/singular_values_features"] = evidence.spectrum
-    if evidence.classifier is not None:
-        arrays[f"{HEAD}/cosines_classifier"] = cosines(evidence.classifier)
-        arrays[f"{HEAD}/singular_values_classifier"] = singular_values(evidence.classifier)
+            wanted[f"{evidence.layer}/singular_values_features"] = lambda: evidence.spectrum
+    if (classifier := evidence.classifier) is not None:
+        wanted[f"{HEAD}/cosines_classifier"] = lambda: cosines(classifier)
+        wanted[f"{HEAD}/singular_values_classifier"] = lambda: singular_values(classifier)
+    arrays = {}
+    for key, make in wanted.items():
+        with contextlib.suppress(DeepCollapseError):  # the measures of the same object say why
+            arrays[key] = make()
     how: dict[str, Any] = {"split": evidence.split, "baseline": evidence.baseline}
     records = [
         Record(layer=evidence.layer, measure=name, value=value, unit=unit, reduction=evidence.reduction, **how)

@@ -10,6 +10,8 @@ from deepcollapse.linalg import first_largest
 from deepcollapse.measurement.state import undisturbed
 from deepcollapse.training.objective import logits_of
 
+UNLABELLED = -100  # the label of samples that torch's losses leave out, and measures too
+
 
 class Scores(NamedTuple):
     """The share of samples that the network gets right, and its mean loss."""
@@ -28,9 +30,12 @@ def evaluate(
     Scores(accuracy=0.5, loss=-0.5)
     """
     hits, total, samples = 0, 0.0, 0
-    with undisturbed(network):
+    with undisturbed(network, batches):
         for x, y in batches:
-            logits = logits_of(network(x))
+            logits, kept = logits_of(network(x)), y != UNLABELLED
+            logits, y = (logits, y) if kept.all() else (logits[kept], y[kept])
+            if not len(y):
+                continue
             hits += int((first_largest(logits) == y).sum())
             total += float(loss(logits, y)) * len(y)
             samples += len(y)

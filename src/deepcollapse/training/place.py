@@ -93,13 +93,24 @@ class OnDevice:
     source: Iterable[tuple[Tensor, Tensor]]
     place: Place
 
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The source's own generator, for whoever must leave it as it was."""
+        return getattr(self.source, "generator", None)
+
+    @property
+    def sampler(self) -> Any:
+        """The source's sampler, which may have a generator too."""
+        return getattr(self.source, "sampler", None)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels on the device."""
         for x, y in self.source:
-            x = x.to(self.place.device, non_blocking=True)
+            quick = self.place.device.type == "cuda"  # only copies to CUDA wait for their data by themselves
+            x = x.to(self.place.device, non_blocking=quick)
             if self.place.recipe.channels_last and x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
-            yield x, y.to(self.place.device, non_blocking=True)
+            yield x, y.to(self.place.device, non_blocking=quick)
 
 
 def threads_before(out: str | os.PathLike[str]) -> int | None:
