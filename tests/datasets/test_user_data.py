@@ -160,3 +160,15 @@ def test_a_module_in_the_working_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     assert len(load("beside_me:both")) == 2
+
+
+def test_a_loader_that_takes_no_split_is_told_how_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "no_split.py").write_text("def loader(): return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BatchError) as error:
+        load("no_split:loader")
+    assert str(error.value) == (
+        "no_split:loader cannot be called with the name of a split (too many positional arguments). Write it as a "
+        "function of one argument, loader(split), that returns (images, labels), a torch data set or a DataLoader for "
+        "'train' and 'test'."
+    )

@@ -24,6 +24,11 @@ def test_numbers_are_looked_up_by_measure_and_layer():
     )
     with raises(UnknownNameError, message):
         measured["nc1"]
+    hinted = message.replace("'nc1'", "'equinorm_mean'").replace(
+        "Layers", "Close names: equinorm_means, mean_norm_means, equiangularity_means. Layers"
+    )
+    with raises(UnknownNameError, hinted):
+        measured["equinorm_mean"]
     with raises(UnknownNameError, message.replace("'nc1' at the head or its input", "'cdnv' at 7")):
         measured["cdnv", "7"]
 

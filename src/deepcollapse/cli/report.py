@@ -33,6 +33,8 @@ class Report:
         if not runs:
             raise RunError("there is no run in the folder runs. Name the folder of a run, or train one first.")
         records = read_records(runs)
+        if records.empty:
+            raise RunError(f"{', '.join(runs)} holds no records yet: nothing was measured before the run stopped.")
         folders = records["folder"].unique().tolist()
         page = self.out or (Path(folders[0]) if len(folders) == 1 else Path()) / "report.html"
         page = write_page(runs, page)

@@ -1,6 +1,7 @@
 """Data that a function of the user's own returns: `package.module:loader` is called with the name of the split."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -104,7 +105,17 @@ def load_user_data(name: str, split: str) -> Dataset | UserData:
         UnknownNameError: there is no such module or function.
         BatchError: the function returned something else.
     """
-    returned = _function(name)(split)
+    function = _function(name)
+    try:
+        inspect.signature(function).bind(split)
+    except TypeError as error:
+        raise BatchError(
+            f"{name} cannot be called with the name of a split ({error}). Write it as a function of one argument, "
+            "loader(split), that returns (images, labels), a torch data set or a DataLoader for 'train' and 'test'."
+        ) from error
+    except ValueError:  # a callable without a signature: it will tell itself
+        pass
+    returned = function(split)
     if isinstance(returned, Dataset | UserData):
         return returned
     if isinstance(returned, tuple) and len(returned) in (2, 3) and _are_arrays(returned[:2]):

@@ -138,7 +138,10 @@ def _matches(name: str, pattern: str) -> bool:
     """
     parts = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
     tokens = re.findall(r"\*\*|.", pattern)
-    return re.fullmatch("".join(parts.get(token, re.escape(token)) for token in tokens), name) is not None
+    return (
+        re.fullmatch("".join(parts[token] if token in parts else re.escape(token) for token in tokens), name)
+        is not None
+    )
 
 
 def no_such_layer(wanted: str, names: Iterable[str]) -> LayerNameError:

@@ -1,5 +1,6 @@
 """The result of measuring: records, arrays and moments of every layer."""
 
+import difflib
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -58,8 +59,11 @@ class Measurement:
         measure, layer = (key, None) if isinstance(key, str) else key
         record = self._find(measure, layer)
         if record is None:
+            names = {name for name, place, _ in self._numbers if layer in (None, place)}
+            close = difflib.get_close_matches(measure, names, n=3)
+            hint = f"Close names: {', '.join(close)}. " if close and measure not in names else ""
             raise UnknownNameError(
-                f"nothing was measured under {measure!r} at {layer or 'the head or its input'}. "
+                f"nothing was measured under {measure!r} at {layer or 'the head or its input'}. {hint}"
                 f"Layers: {', '.join(self.layers)}; to_frame() shows every number."
             )
         return float("nan") if record.value is None else float(record.value)

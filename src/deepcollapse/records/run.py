@@ -177,8 +177,11 @@ class Run:
         run = Run.open(self.path)
         theirs = run.provenance.get("recipe_digest") or digest_of(run.recipe)
         if theirs != digest_of(recipe):
+            there = run.recipe
+            differs = sorted(key for key in {*there, *recipe} if there.get(key) != recipe.get(key))
+            told = "; ".join(f"{key} is {there.get(key)!r} there and {recipe.get(key)!r} here" for key in differs[:3])
             raise RunError(
-                f"{self.path} holds a run of another recipe (digest {theirs}; this one is {digest_of(recipe)}). "
+                f"{self.path} holds a run of another recipe ({told or 'its recipe.toml was changed'}). "
                 "Choose another folder with --out, or give --resume the recipe that it has."
             )
         if not resume:
