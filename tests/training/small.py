@@ -14,7 +14,7 @@ SMALL = Recipe(
     batch=32,
     drops=(0.7,),
     measurements=4,
-    layers=("blocks.0",),
+    layers=("head.input",),
     tpt_accuracy=0.98,
 )
 
