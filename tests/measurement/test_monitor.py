@@ -209,3 +209,18 @@ def test_computing_in_inference_mode_gives_what_is_usable_outside():
         inside = monitor.compute()
     assert inside["within_class_variability"] == monitor.compute()["within_class_variability"]
     assert not inside.moments["head.input"].mean.is_inference()
+
+
+def test_a_new_start_forgets_the_precision_of_what_was_before():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    x, y = torch.randn(40, 3), torch.arange(40) % 2
+    with Monitor(net) as monitor:
+        monitor.labels(y)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            net(x)
+        assert monitor.compute()["feature_bits"] == 16
+        monitor.reset()
+        monitor.labels(y)
+        net(x)
+        assert monitor.compute()["feature_bits"] == 32

@@ -63,7 +63,7 @@ def sharded(rank: int, world: int, folder: str) -> None:
         for name, budget in (("kept", "1GiB"), ("again", 0), ("uneven", "1GiB" if rank else 0)):
             measured = measure(
                 net, batches, distributed=True, memory_budget=budget, measures=MEASURES,
-                loss=nn.functional.cross_entropy,
+                loss=nn.functional.cross_entropy, baselines=["shuffled labels"] if name == "kept" else [],
             )  # fmt: skip
             found[name] = (measured.records, measured.runs, measured.notes, measured.moments["blocks.1"].count)
         found["empty"] = refusal(net, batches if rank == 0 else [])

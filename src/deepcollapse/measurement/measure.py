@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from deepcollapse.errors import BatchError, OptionError, ShapeError
@@ -17,6 +18,7 @@ from deepcollapse.measurement.conclude import Findings, Settings, conclude
 from deepcollapse.measurement.evidence import wanted_measures
 from deepcollapse.measurement.head import GivenHead
 from deepcollapse.measurement.layers import HEAD_INPUT
+from deepcollapse.measurement.look import all_samples
 from deepcollapse.measurement.measurement import BASELINES, Measurement
 from deepcollapse.measurement.passes import FirstPass, Intake, parse_bytes, relabelled
 from deepcollapse.measurement.reduction import Reduction
@@ -169,7 +171,12 @@ def _check_baselines(baselines: Sequence[str], source: Source) -> None:
 def _shuffled(first: FirstPass, runs: Runs, settings: Settings, seed: int) -> Findings:
     """What the same features give under labels that were shuffled over all samples."""
     labels = torch.cat(first.labels).cpu()
-    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+    everyones = all_samples(first.labels, settings.distributed)
+    shuffled = everyones[torch.randperm(len(everyones), generator=torch.Generator().manual_seed(seed))]
+    if len(everyones) > len(labels):  # each process takes its share of labels that were shuffled over all of them
+        counts = all_samples([torch.tensor([len(labels)])], settings.distributed)
+        start = int(counts[: dist.get_rank()].sum())
+        shuffled = shuffled[start : start + len(labels)]
     other = FirstPass(runs.intake, settings.level)
     for captured in relabelled(runs, labels, shuffled):
         other.add(captured)

@@ -76,6 +76,7 @@ class Monitor:
         """Forget what was measured, and start anew (say, at the next epoch)."""
         self.first = FirstPass(self.intake, self.settings.level, reference=self.settings.means_of)
         self.kept = Kept(self.budget)
+        self.capture.precisions.clear()
         self._waiting = self._trained = False
         self._unlabelled = 0
 
