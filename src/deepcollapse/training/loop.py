@@ -37,14 +37,13 @@ def train(
 ) -> Run:
     """Train the network of a recipe, measure its layers as it goes, and leave a run folder at `out`.
 
-    Accuracy and loss of both splits are recorded after every epoch; every measure at epoch 0, at log-spaced epochs, at
-    the TPT onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and at the end,
-    there beside an untrained copy and shuffled labels. A checkpoint is written after each measured epoch; with `resume`
-    a stopped run goes on from it and ends with the same records, bit for bit on a CPU with as many threads.
+    Accuracy and loss of both splits are recorded after every epoch; every measure at epoch 0, log-spaced epochs, TPT
+    onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and the end, there beside
+    an untrained copy and shuffled labels. Each measured epoch leaves a checkpoint; with `resume` a stopped run goes on
+    from it and ends with the same records, bit for bit on a CPU with as many threads.
 
-    Raises RunError for a folder that is no such run or for other data than the run began with, DivergedError where
-    the loss is no number any more (what was recorded stands), BatchError where there is nothing to train on, and the
-    errors of data sets, networks and measurement.
+    Raises RunError for a folder that is no such run or was begun on other data, DivergedError (what was recorded
+    stands), BatchError where there is nothing to train on, and the errors of data sets, networks and measurement.
     """
     splits = prepare(recipe, data_root, download)
     network = build_network(recipe, splits)
@@ -60,12 +59,16 @@ def train(
         data_digest=splits.digests(),
         device=place.describe(),
         seed=recipe.seed,
-        extra={"threads": place.threads, "train_note": splits.train.note, "test_note": splits.untested},
+        extra={"threads": threads, "train_note": splits.train.note, "test_note": splits.untested},
         resume=resume,
     )
+    return _trained(recipe, splits, network, run, place, watcher or Watcher())
+
+
+def _trained(recipe: Recipe, splits: Splits, network: nn.Module, run: Run, place: Place, watcher: Watcher) -> Run:
     _refuse_other_data(run, splits)
     with place:
-        Training(recipe, splits, network, run, place, watcher or Watcher()).finish()
+        Training(recipe, splits, network, run, place, watcher).finish()
     return run
 
 
@@ -127,9 +130,8 @@ class Training:
         """Go from the latest checkpoint, or from the start, to the last epoch."""
         done = self._restore()
         left = range(0 if done is None else done + 1, self.recipe.epochs + 1)
-        self.watcher.start(
-            seconds_of_training(self.recipe, self.splits, self.network, self.place, left), self.run, done or 0
-        )
+        seconds = seconds_of_training(self.recipe, self.splits, self.network, self.place, left)
+        self.watcher.start(seconds, self.run, done or 0)
         for epoch in left:
             seed = seed_everything(self.recipe, epoch)
             if epoch > 0:
@@ -178,8 +180,7 @@ class Training:
             self.run.append([onset_row("tpt_onset_strict", epoch, 1.0)])
         if measured:
             self._checkpoint(epoch)
-        told = EpochReport(epoch, self.recipe.epochs, scores, test_scores, self.tpt_onset, measured)
-        self.watcher.epoch(told)
+        self.watcher.epoch(EpochReport(epoch, self.recipe.epochs, scores, test_scores, self.tpt_onset, measured))
 
     def _measure(self, epoch: int, train: Measurement | None = None) -> Measurement:
         """Measure the training data, or the test data against `train`'s class means."""
