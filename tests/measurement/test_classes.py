@@ -60,3 +60,14 @@ def test_classes_without_any_spread_between_them():
     measured = measure(mlp(), [(torch.ones(9, 4), torch.arange(9) % CLASSES)])
     assert math.isnan(measured["within_class_variability"])
     assert measured["nearest_class_mean_accuracy"] == pytest.approx(1 / 3)  # ties go to the smallest class
+
+
+def test_classes_that_the_training_data_lack_are_named_beside_nearest_means():
+    net, (x, y) = mlp(classes=3), blobs()
+    seen = y < 2
+    train = measure(net, [(x[seen], y[seen])], class_names=["ant", "bee", "cat"])
+    test = measure(net, [(x, y)], split="test", means_of=train, class_names=["ant", "bee", "cat"])
+    told = "absent in the training data, so never the nearest: cat"
+    for name in ("nearest_class_mean_accuracy", "nearest_class_mean_disagreement", "linear_probe_accuracy"):
+        assert note_of(test, name) == told
+    assert note_of(train, "nearest_class_mean_accuracy") is None

@@ -6,7 +6,7 @@ from torch import nn
 from toy import CLASSES, blobs, mlp, raises
 
 from deepcollapse import measure
-from deepcollapse.errors import CaptureError, LayerNameError, OptionError
+from deepcollapse.errors import CaptureError, LayerNameError, NonFiniteError, OptionError
 
 ONLY = {"measures": ["cdnv"]}
 
@@ -142,3 +142,27 @@ def test_scripted_networks_are_refused():
     )
     with raises(CaptureError, message):
         measure(torch.jit.script(mlp()), [blobs()])
+
+
+def test_nan_logits_over_finite_features_are_no_decision():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    x, y = torch.randn(30, 4), torch.arange(30) % 3
+    with torch.no_grad():
+        net[2].bias[1] = torch.nan
+    message = (
+        "the network's output, batch 0: 30 of 30 samples have NaN logits, while their features are finite. Look for "
+        "NaN in the head's weights, or leave such samples out with on_nonfinite='skip' (they are counted)."
+    )
+    with raises(NonFiniteError, message):
+        measure(net, [(x, y)])
+
+
+@pytest.mark.parametrize("length", [3, 5])
+def test_logits_with_as_many_positions_as_classes_keep_their_axes(length):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(4, 6, 1), nn.ReLU(), nn.Conv1d(6, 3, 1)).eval()
+    x = torch.randn(20, 4, length)
+    with torch.no_grad():
+        y = net(x).argmax(dim=1)
+    assert measure(net, [(x, y)], head="2")["accuracy"] == 1

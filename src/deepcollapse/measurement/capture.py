@@ -190,7 +190,8 @@ class Capture:
                 "in the first one. Choose layers that run equally often in every pass."
             )
         # The network's own output decides, where it is logits; the head's where more comes after it.
-        logits = output_logits(output, labels.shape, self.num_classes)
+        last = self._channels_last.get(self.head_name, False)
+        logits = output_logits(output, labels.shape, self.num_classes, last)
         logits = self._logits if logits is None else logits
         if logits is not None and logits.shape != (labels.numel(), self.num_classes):
             logits = None

@@ -174,6 +174,7 @@ def _tell(
             decisions=decisions if decisions is not None and len(decisions) == len(labels) else None,
             classifier=capture.classifier if name == HEAD_INPUT else None,
             bias=capture.bias if name == HEAD_INPUT else None,
+            reference=None if settings.means_of is None else settings.means_of[name],
             baseline=baseline,
             class_names=settings.class_names,
             missing=_missing(reason, m, settings),

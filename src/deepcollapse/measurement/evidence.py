@@ -70,6 +70,7 @@ class Evidence:
     decisions: Tensor | None = None
     classifier: Tensor | None = None
     bias: Tensor | None = None
+    reference: ClassMoments | None = None  # the training data's, whose means `nearest` and `probed` are taken of
     baseline: str | None = None
     class_names: Sequence[str] = ()
     missing: dict[str, str] = field(default_factory=dict)
@@ -119,15 +120,27 @@ class Evidence:
     def caveats(self) -> list[str]:
         """What a reader of any of these numbers must know of the data."""
         count, notes = self.moments.count, []
-        if absent := (count == 0).nonzero().flatten().tolist():
-            names = [str(self.class_names[c]) if c < len(self.class_names) else str(c) for c in absent[:5]]
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            notes.append(f"absent and left out: {', '.join(names)}{more}")
+        if absent := self._named((count == 0).nonzero().flatten().tolist()):
+            notes.append(f"absent and left out: {absent}")
         if self.moments.num_present > self.moments.dim + 1:
             notes.append("more than d + 1 classes: no simplex ETF fits, see log_inverse_distance_mean")
         if self.moments.skipped:
             notes.append(f"{self.moments.skipped} samples with NaN or infinity left out")
         return notes
+
+    def _named(self, classes: list[int]) -> str:
+        """The first few of some classes by name; empty where there are none."""
+        names = [str(self.class_names[c]) if c < len(self.class_names) else str(c) for c in classes[:5]]
+        return ", ".join(names) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
+
+    @cached_property
+    def reference_caveats(self) -> list[str]:
+        """Classes that come here and are unknown to the training data: their samples cannot be got right."""
+        if self.reference is None:
+            return []
+        unknown = (self.reference.count.cpu() == 0) & (self.moments.count.cpu() > 0)
+        named = self._named(unknown.nonzero().flatten().tolist())
+        return [f"absent in the training data, so never the nearest: {named}"] if named else []
 
     @cached_property
     def scatter_caveats(self) -> list[str]:
@@ -146,6 +159,8 @@ class Evidence:
         parameters = inspect.signature(metric.function).parameters.keys()
         of_means = target == "_means" or {"moments", "means", "centre"} & parameters
         notes = list(self.caveats) if of_means else []
+        if {"nearest", "probed"} & parameters:
+            notes += self.reference_caveats
         if "subset" in parameters and self.minority:
             notes.append(f"of the {len(self.minority)} classes with less than half the samples of the largest")
         if "moments" in parameters:

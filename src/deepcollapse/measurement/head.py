@@ -68,8 +68,13 @@ def head_weights(head: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
     return weights[0].flatten(1), (weights[1] if len(weights) > 1 else None)
 
 
-def output_logits(output: Any, labels_shape: torch.Size, num_classes: int | None) -> Tensor | None:
-    """The network's own output as logits (samples or positions, C), where it is that; None otherwise."""
+def output_logits(
+    output: Any, labels_shape: torch.Size, num_classes: int | None, channels_last: bool = False
+) -> Tensor | None:
+    """The network's own output as logits (samples or positions, C), where it is that; None otherwise.
+
+    Where there are as many positions as classes, `channels_last` tells which axis holds the classes.
+    """
     logits = getattr(output, "logits", output)
     if isinstance(logits, tuple | list) and logits:
         logits = logits[0]
@@ -77,11 +82,11 @@ def output_logits(output: Any, labels_shape: torch.Size, num_classes: int | None
         return None
     logits = logits.detach()
     width = logits.shape[-1] if num_classes is None else num_classes
-    if logits.shape == (*labels_shape, width):
+    last = logits.shape == (*labels_shape, width)
+    second = logits.shape == (*labels_shape[:1], width, *labels_shape[1:])
+    if last and (channels_last or not second):
         return logits.reshape(-1, width)
-    if logits.shape == (*labels_shape[:1], width, *labels_shape[1:]):
-        return logits.movedim(1, -1).reshape(-1, width)
-    return None
+    return logits.movedim(1, -1).reshape(-1, width) if second else None
 
 
 class GivenHead:

@@ -48,6 +48,16 @@ class Intake:
                     "on_nonfinite='skip' (they are counted)."
                 )
             kept &= finite
+        if captured.logits is not None and bool((unknown := captured.logits.isnan().any(dim=1)).any()):
+            # A NaN wins or loses every comparison: what the network decides there is no decision.
+            bad = unknown.to(kept.device) & kept
+            if bad.any() and self.on_nonfinite == "raise":
+                raise NonFiniteError(
+                    f"the network's output, batch {batch}: {int(bad.sum())} of {len(labels)} samples have NaN logits, "
+                    "while their features are finite. Look for NaN in the head's weights, or leave such samples out "
+                    "with on_nonfinite='skip' (they are counted)."
+                )
+            kept &= ~bad
         captured, left = replace(captured, labels=labels), int(kept.sum())
         return (captured if left == len(labels) else _select(captured, kept)), len(labels) - labelled, labelled - left
 
