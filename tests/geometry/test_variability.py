@@ -116,15 +116,19 @@ def test_a_direction_that_float32_drops_is_kept():
 
 
 def test_rounding_of_the_float32_product_does_not_show():
-    # Nearly all scatter lies outside the span of the means: float32 products would drown what lies within.
-    y = torch.arange(400) % 2
-    h = torch.zeros(400, 200)
-    h[:, 0] = torch.where(y == 0, 1.0, -1.0) + 1e-9 * torch.randn(400, generator=torch.Generator().manual_seed(0))
-    h[:, 1:] = 1e3 * gaussian(1, 400, 199).float()
-    q, _ = torch.linalg.qr(gaussian(2, 200, 200))
-    h = (h.double() @ q).float()
-    looked = look_again(collect(h, y, 2, scatter="none"), [(h, y)])
+    # Whole numbers that float32 holds exactly. The means are +-64 along (1, ..., 1), a residual of +-1 lies along it,
+    # and one a million times larger across it, whose float32 products drown what lies along it.
+    across = torch.randint(-(2**22), 2**22, (100, 199), generator=torch.Generator().manual_seed(0))
+    across = torch.cat([across, -across.sum(dim=1, keepdim=True)], dim=1)
+    across = across[across[:, -1].abs() < 2**23 - 100]
+    along = torch.ones(200, dtype=torch.int64)
+    residual = torch.cat([across + along, -across - along])  # in pairs, so that the class means are exact
+    h = torch.cat([residual + 64 * along, residual - 64 * along])
+    assert int(h.abs().max()) < 2**24
+    y = torch.arange(2).repeat_interleave(len(residual))
+    looked = look_again(collect(h.float(), y, 2, scatter="none"), [(h.float(), y)])
     assert_digits(within_class_variability(looked), dense_nc1(h.double(), y, "class"), 1e-5)
+    assert_digits(within_class_variability(looked), 1 / 64**2 / 2, 1e-9)
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
