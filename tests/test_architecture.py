@@ -24,10 +24,12 @@ MAY_IMPORT = {
     "networks": {"errors"},
     "datasets": {"errors"},
     "measurement": {"errors", "linalg", "records", "geometry", "networks"},
-    "training": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement"},
+    "theory": {"errors", "linalg", "records", "geometry", "measurement"},
+    "training": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "theory"},
     "integrations": {"errors", "records", "geometry", "networks", "measurement"},
     "report": {"errors", "records"},
-    "cli": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "training", "report"},
+    "cli": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "theory", "training",
+            "report"},  # fmt: skip
     "__main__": {"cli"},
     "": {"geometry", "measurement", "records"},  # deepcollapse/__init__.py hands on what they export
 }
