@@ -39,7 +39,7 @@ class Groups:
             raise TooFewClassesError("theory compares classes: it needs at least 2 of them; got 1.")
 
     @classmethod
-    def of(cls, counts: Sequence[float]) -> "Groups":
+    def of(cls, counts: Sequence[int | float]) -> "Groups":
         """Classes of equal count put together, largest counts first."""
         found = sorted(Counter(float(count) for count in counts).items(), reverse=True)
         return cls(tuple(size for _, size in found), tuple(count for count, _ in found))
@@ -62,7 +62,7 @@ class Groups:
         size, count = np.array(self.sizes, dtype=float), np.array(self.counts)
         return count / (size @ count)
 
-    def members(self, counts: Sequence[float]) -> Int64[np.ndarray, " c"]:
+    def members(self, counts: Sequence[int | float]) -> Int64[np.ndarray, " c"]:
         """The group of each class, for the per-class counts that `Groups.of` was given."""
         position = {count: group for group, count in enumerate(self.counts)}
         return np.array([position[float(count)] for count in counts], dtype=np.int64)
