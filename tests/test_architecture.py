@@ -28,8 +28,18 @@ MAY_IMPORT = {
     "training": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "theory"},
     "integrations": {"errors", "records", "geometry", "networks", "measurement"},
     "report": {"errors", "records"},
-    "cli": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "theory", "training",
-            "report"},  # fmt: skip
+    "cli": {
+        "errors",
+        "linalg",
+        "records",
+        "geometry",
+        "networks",
+        "datasets",
+        "measurement",
+        "theory",
+        "training",
+        "report",
+    },
     "__main__": {"cli"},
     "": {"geometry", "measurement", "records"},  # deepcollapse/__init__.py hands on what they export
 }
