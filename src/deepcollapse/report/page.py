@@ -1,15 +1,12 @@
 """One self-contained page from records alone: it opens offline, on a phone, and prints."""
 
-import base64
-import hashlib
-import importlib.resources
 import os
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
 from deepcollapse.records import Run, atomic_write
-from deepcollapse.report import html, top
+from deepcollapse.report import frame, html, top
 from deepcollapse.report.figures import angles, classes, collapse, laws, layers, simplex, spectra, training
 from deepcollapse.report.figures.style import Section
 from deepcollapse.report.summary import at
@@ -32,35 +29,13 @@ def write_page(runs: Where | Iterable[Where], out: str | os.PathLike[str]) -> Pa
 
 def page(seen: list[View]) -> str:
     """The page's HTML."""
-    from plotly.offline import get_plotlyjs
-
-    scripts = [get_plotlyjs(), _resource("page.js")]
     title = seen[0].label if len(seen) == 1 else f"{len(seen)} runs"
-    inline = "".join(f"<script>{script}</script>" for script in scripts)
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: neural collapse</title><style>{_resource('page.css')}</style></head>"
-        f"<body><main>{_body(seen, title)}</main>{inline}</body></html>\n"
-    )
-
-
-def _policy(scripts: list[str]) -> str:
-    """Only the page's own scripts run, known by their digests, and nothing is ever loaded."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    # Plotly writes style elements of its own, hence 'unsafe-inline' for those; pictures are what it exports.
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
-
-
-def _resource(name: str) -> str:
-    return importlib.resources.files("deepcollapse.report").joinpath(name).read_text(encoding="utf-8")
+    return frame.whole(f"{title}: neural collapse", _body(seen, title))
 
 
 def _body(seen: list[View], title: str) -> str:
     several = len(seen) > 1
-    parts = [top.several(seen, title) if several else top.one(seen[0], title), _NO_SCRIPT]
+    parts = [top.several(seen, title) if several else top.one(seen[0], title), frame.NO_SCRIPT]
     sections: list[tuple[str, str]] = []
 
     def add(part: Section | None, run: str = "", level: int = 2, extra: str = "") -> None:
@@ -78,14 +53,8 @@ def _body(seen: list[View], title: str) -> str:
             parts.append(f'<h2 id="{anchor}">Run {escape(view.label)}</h2>')
         for part in (layers, laws, classes, angles, spectra, simplex):
             add(part.section(view), view.label, 3 if several else 2)
-    parts.insert(1, _contents([(anchor, name) for anchor, name in sections if name]))
+    parts.insert(1, frame.contents([(anchor, name) for anchor, name in sections if name]))
     return "".join([*parts, _sources(seen), "<footer>Made by deepcollapse from the run's records alone.</footer>"])
-
-
-def _contents(sections: list[tuple[str, str]]) -> str:
-    """Links to the page's parts."""
-    links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in sections)
-    return f'<nav aria-label="parts of this page">{links}</nav>' if links else ""
 
 
 def _sources(seen: list[View]) -> str:
@@ -118,10 +87,6 @@ def _baselines(view: View) -> str:
     return f'<p class="intro">{intro}</p>{html.table(["measure", "this network", *view.baselines], rows)}'
 
 
-_NO_SCRIPT = (
-    "<noscript><style>.still { display: block; }</style>"
-    "<p>The figures need JavaScript; the words, the tables and the still pictures do not.</p></noscript>"
-)
 _AXES = (
     '<p class="axes note"><label>Epochs: <select data-axis="x"><option value="log">logarithmic</option>'
     '<option value="linear">linear</option></select></label> '
