@@ -1,5 +1,6 @@
 """What is measured: pure functions of class moments, of the classifier, and of a layer's features. No networks."""
 
+from deepcollapse.geometry.budget import feature_budget, weight_budget
 from deepcollapse.geometry.class_distance import cdnv, cdnv_fourth_power, cdnv_max, cdnv_per_pair
 from deepcollapse.geometry.decision import (
     linear_decisions,
@@ -169,6 +170,9 @@ __all__ = [
     "minority_angle_mean",
     "minority_angle_min",
     "minority_norm_ratio",
+    # budget
+    "weight_budget",
+    "feature_budget",
     # foreign
     "foreign_orthogonality",
     "Neco",

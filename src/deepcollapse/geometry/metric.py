@@ -40,6 +40,8 @@ UNITS = {
     "row": "the unit of the rows that are passed, so that of the features for class means",
     "1/feature^2": "one over the unit of the features squared",
     "logit": "the unit of the head's output",
+    "weight^2": "the unit of the classifier's weights squared",
+    "feature^2": "the unit of the features squared",
 }
 
 

@@ -30,6 +30,7 @@ BY_REQUEST = {
     "numerical_rank",
 }
 UNCENTRED = {"rankme"}  # read from the features as they are; other ranks from centred features
+FIXED_MODES = {"feature_budget": ("class", "sample")}  # weighting and centre that are part of the definition
 SUFFIXES = {"rows": ("_means", "_classifier"), "matrix": ("_features", "_classifier")}
 
 
@@ -157,7 +158,7 @@ class Evidence:
     def note(self, metric: Metric, target: str) -> str | None:
         """The caveats that belong to a measure, by what it is taken of."""
         parameters = inspect.signature(metric.function).parameters.keys()
-        of_means = target == "_means" or {"moments", "means", "centre"} & parameters
+        of_means = target == "_means" or {"moments", "means", "centre", "classifier"} & parameters
         notes = list(self.caveats) if of_means else []
         if {"nearest", "probed"} & parameters:
             notes += self.reference_caveats
@@ -180,7 +181,7 @@ def evaluate(evidence: Evidence, metrics: dict[str, Metric]) -> tuple[list[Recor
     records, arrays = [], {}
     for metric in metrics.values():
         for name, target, call in _calls(metric, evidence):
-            layer = HEAD if target == "_classifier" else evidence.layer
+            layer = HEAD if _of_head(metric, target) else evidence.layer
             value, note = _value(call)
             columns = _columns(metric, target, evidence)
             if isinstance(value, Tensor) and value.ndim:
@@ -216,6 +217,11 @@ def _calls(metric: Metric, evidence: Evidence) -> Iterator[tuple[str, str, objec
         yield metric.name + target, target, _Call(metric, arguments | modes)
 
 
+def _of_head(metric: Metric, target: str) -> bool:
+    """Whether a measure is one of the classifier alone."""
+    return target == "_classifier" or metric.needs == ("classifier",)
+
+
 def _is_mode(parameters, name: str) -> bool:
     """Whether a parameter is the keyword `weighting` or `centre`, and not the vector mu_G."""
     return name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
@@ -241,7 +247,7 @@ def _value(call: object) -> tuple[Any, str | None]:
 def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, Any]:
     """Split, weighting, centre, reduction and baseline of a record of this measure."""
     parameters = inspect.signature(metric.function).parameters
-    weighting = centre = None
+    weighting, centre = FIXED_MODES.get(metric.name, (None, None))
     if _is_mode(parameters, "weighting"):
         weighting, centre = evidence.weighting, evidence.centre
     elif target == "_means" or "means" in parameters or ("centre" in parameters):
@@ -254,6 +260,6 @@ def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, Any]:
         "split": evidence.split,
         "weighting": weighting,
         "centre": centre,
-        "reduction": None if target == "_classifier" else evidence.reduction,
+        "reduction": None if _of_head(metric, target) else evidence.reduction,
         "baseline": evidence.baseline,
     }

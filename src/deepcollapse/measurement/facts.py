@@ -1,4 +1,4 @@
-"""What a reader wants beside the measures: sizes, norms, angles and spectra."""
+"""What a reader wants beside the measures: sizes, norms, class counts, angles and spectra."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from torch import Tensor
 from deepcollapse.errors import DeepCollapseError
 from deepcollapse.geometry import cosines, singular_values
 from deepcollapse.measurement.evidence import Evidence
-from deepcollapse.measurement.layers import HEAD
+from deepcollapse.measurement.layers import HEAD, HEAD_INPUT
 from deepcollapse.records import Record
 
 
 def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]:
-    """Records of a layer's class sizes, dimension and norm of the global mean; arrays of angles and spectra."""
+    """Records of a layer's class sizes, dimension and norms of global mean and bias; arrays of counts and spectra."""
     moments = evidence.moments
     count = moments.count[moments.present]
     numbers: dict[str, tuple[float, str]] = {
@@ -26,6 +26,8 @@ def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]
         "feature_bits": (torch.finfo(moments.dtype).bits, "bits"),
     }
     wanted: dict[str, Callable[[], Tensor]] = {}
+    if evidence.layer == HEAD_INPUT:
+        wanted[f"{HEAD_INPUT}/class_counts"] = lambda: moments.count  # all classes, those that are absent with 0
     if moments.num_present > 1:
         numbers["global_mean_norm"] = (float(moments.global_mean(evidence.centre).norm()), "feature")
         wanted[f"{evidence.layer}/cosines_means"] = lambda: cosines(evidence.means)
@@ -43,9 +45,13 @@ def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]
         Record(layer=evidence.layer, measure=name, value=value, unit=unit, reduction=evidence.reduction, **how)
         for name, (value, unit) in numbers.items()
     ]
+    if evidence.bias is not None:
+        records.append(Record(layer=HEAD, measure="bias_norm", value=float(evidence.bias.norm()), unit="logit", **how))
     for key in arrays:
         layer, _, measure = key.rpartition("/")
-        centre = None if layer == HEAD else "sample" if measure == "singular_values_features" else evidence.centre
+        centre = "sample" if measure == "singular_values_features" else evidence.centre
+        if layer == HEAD or measure == "class_counts":
+            centre = None
         reduction = None if layer == HEAD else evidence.reduction
         records.append(Record(layer=layer, measure=measure, array=key, centre=centre, reduction=reduction, **how))
     return records, arrays
