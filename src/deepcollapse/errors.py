@@ -75,3 +75,7 @@ class DivergedError(DeepCollapseError, ArithmeticError):
 
 class RunError(DeepCollapseError, OSError):
     """A run folder cannot be made, read, resumed or written."""
+
+
+class SolveError(DeepCollapseError, ArithmeticError):
+    """A theory model was not solved to the accuracy that its certificate must show."""
