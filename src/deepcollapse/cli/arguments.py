@@ -31,16 +31,18 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 @REGISTRY.primitive_rule
-def _words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """A list of words, written after the flag."""
-    if info.type != tuple[str, ...]:
+def _several(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A list of words or numbers, written after the flag."""
+    kind = next((kind for kind in (str, int, float) if info.type == tuple[kind, ...]), None)
+    if kind is None:
         return None
+    show = "{:.4g}".format if kind is float else str
     return PrimitiveConstructorSpec(
         nargs="*",
-        metavar="STR ...",
-        instance_from_str=tuple,
+        metavar=f"{kind.__name__.upper()} ...",
+        instance_from_str=lambda strings: tuple(kind(string) for string in strings),
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: list(value) or NOT_GIVEN,
+        str_from_instance=lambda value: [show(part) for part in value] or NOT_GIVEN,
     )
 
 

@@ -137,17 +137,17 @@ def words_for(measure: str) -> Words:
     return Words("", measure.replace("_", " "), "", None)
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, figures: int = 3) -> str:
     """A number as a reader likes it: three figures, and powers of ten only where they help.
 
-    >>> number(0.04567), number(123456.0), number(0.0000321), number(0.0), number(None)
-    ('0.0457', '1.23 × 10⁵', '3.21 × 10⁻⁵', '0', '–')
+    >>> number(0.04567), number(123456.0), number(0.0000321), number(0.0), number(None), number(12.192447, 6)
+    ('0.0457', '1.23 × 10⁵', '3.21 × 10⁻⁵', '0', '–', '12.1924')
     """
     if value is None or math.isnan(value):
         return "–"
-    if value == 0 or 1e-3 <= abs(value) < 1e5 - 0.5:
-        return np.format_float_positional(float(f"{value:.3g}"), trim="-")
-    mantissa, exponent = f"{value:.2e}".split("e")
+    if value == 0 or 1e-3 <= abs(value) < 10 ** max(5, figures) - 0.5:
+        return np.format_float_positional(float(f"{value:.{figures}g}"), trim="-")
+    mantissa, exponent = f"{value:.{figures - 1}e}".split("e")
     superscript = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa} × 10{superscript}"
 

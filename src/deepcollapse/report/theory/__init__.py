@@ -1,0 +1,1 @@
+"""The page of theory: what is optimal, drawn from plain tables that were worked out elsewhere."""
