@@ -7,7 +7,17 @@
 from deepcollapse.records.files import atomic_write
 from deepcollapse.records.provenance import digest_of, environment
 from deepcollapse.records.read import read_records
-from deepcollapse.records.record import FIELDS, SCHEMA_VERSION, Record
+from deepcollapse.records.record import FIELDS, MODELS, SCHEMA_VERSION, Record
 from deepcollapse.records.run import Run
 
-__all__ = ["FIELDS", "SCHEMA_VERSION", "Record", "Run", "atomic_write", "digest_of", "environment", "read_records"]
+__all__ = [
+    "FIELDS",
+    "MODELS",
+    "SCHEMA_VERSION",
+    "Record",
+    "Run",
+    "atomic_write",
+    "digest_of",
+    "environment",
+    "read_records",
+]

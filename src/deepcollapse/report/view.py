@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deepcollapse.errors import RunError
-from deepcollapse.records import Run
+from deepcollapse.records import MODELS, Run
 from deepcollapse.records.read import record_files
 
 # Layers that are no place in the network's depth.
@@ -106,14 +106,21 @@ class View:
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
-        """All measures that have numbers, in the order in which the records first name them."""
-        return tuple(self.frame.loc[self.frame["value"].notna(), "measure"].unique())
+        """All measures that have measured numbers, in the order in which the records first name them."""
+        measured = self.frame["value"].notna() & ~self.frame["baseline"].isin(MODELS)
+        return tuple(self.frame.loc[measured, "measure"].unique())
 
     @cached_property
     def baselines(self) -> tuple[str, ...]:
-        """The baselines that were measured, the network before training first."""
-        named = self.frame["baseline"].dropna().unique()
+        """The baselines that were measured, the network before training first; predictions are no baseline."""
+        named = [name for name in self.frame["baseline"].dropna().unique() if name not in MODELS]
         return tuple(sorted(named, key=lambda name: name != "untrained"))
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models of theory that predict something of this run."""
+        named = set(self.frame["baseline"].dropna())
+        return tuple(model for model in MODELS if model in named)
 
     @cached_property
     def split(self) -> str | None:
