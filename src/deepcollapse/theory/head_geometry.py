@@ -1,34 +1,43 @@
 """The geometry of a classifier on its features, by the very measures that trained networks are measured with."""
 
 import math
+from collections.abc import Mapping
 
 from jaxtyping import Float64
 from torch import Tensor
 
-from deepcollapse.geometry import ClassMoments
+from deepcollapse.geometry import ClassMoments, Metric
+from deepcollapse.geometry.moments import Weighting
 from deepcollapse.measurement.evidence import Evidence, evaluate, wanted_measures
 from deepcollapse.measurement.layers import HEAD_INPUT
 from deepcollapse.records import Record
 
 
 def head_records(
-    moments: ClassMoments, classifier: Float64[Tensor, "c d"], bias: Float64[Tensor, " c"] | None = None
+    moments: ClassMoments,
+    classifier: Float64[Tensor, "c d"],
+    bias: Float64[Tensor, " c"] | None = None,
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    weighting: Weighting = "class",
+    centre: Weighting = "class",
 ) -> list[Record]:
     """Every measure that features with these moments and this classifier allow, as a trained network's head has them.
 
-    Layers are "head" and "head.input"; what is undefined here is left out.
+    Layers are "head" and "head.input"; what is undefined here is left out. `metrics` are those wanted, by name; nearly
+    all where not given.
     """
     evidence = Evidence(
         layer=HEAD_INPUT,
         split="train",
         moments=moments,
-        weighting="class",
-        centre="class",
+        weighting=weighting,
+        centre=centre,
         reduction="none",
         classifier=classifier,
         bias=bias,
     )
-    records, _ = evaluate(evidence, wanted_measures(None))
+    records, _ = evaluate(evidence, wanted_measures(None) if metrics is None else dict(metrics))
     return [record for record in records if isinstance(record.value, float) and math.isfinite(record.value)]
 
 
