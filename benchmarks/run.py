@@ -15,13 +15,14 @@ NAMES = {
     "one_layer": "counts, means, traces and NC1 to NC4 of one feature layer, beside two plain matrix products",
     "overhead": "what measuring adds to a bare forward pass",
     "growth": "how both grow with samples, classes and dimension",
+    "deep_descent": "descent on the deep model from 64 seeds at once, beside loops over them",
 }
 SIZES = ("full", "small", "tiny")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what was asked for and print a table, or one JSON object."""
-    listed = "\n".join(f"  {name:<10} {what}" for name, what in NAMES.items())
+    listed = "\n".join(f"  {name:<12} {what}" for name, what in NAMES.items())
     parser = argparse.ArgumentParser(
         prog="python3 dev.py bench", epilog=listed, formatter_class=argparse.RawDescriptionHelpFormatter
     )

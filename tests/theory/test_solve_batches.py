@@ -55,7 +55,7 @@ def test_rates_of_one_batch_may_differ(gradient):
 
 def test_batches_are_cut_to_what_a_cache_holds_and_nothing_changes(monkeypatch):
     whole = solve_many(PROBLEMS, LBFGS(), range(5))
-    monkeypatch.setattr(solving, "FEWEST_TOGETHER", 2)
+    monkeypatch.setattr(solving, "FEWEST_TOGETHER", 3)
     monkeypatch.setattr(solving, "CACHED_NUMBERS", 100)
     seen = []
     cut = solve_many(PROBLEMS, LBFGS(steps=2000), range(5), progress=seen.append)

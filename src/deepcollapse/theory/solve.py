@@ -1,5 +1,6 @@
 """A problem and a solver in, a solution with its evidence out; or many of them as one tensor program."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -75,10 +76,12 @@ def _solve_batch(
 
 
 def _together(problem: Problem, members: int, device: torch.device) -> int:
+    """How many members to run at once: all, or on a CPU even parts near what its cache holds."""
     if device.type != "cpu":
         return members
     numbers = sum(torch.Size(shape).numel() for shape in problem.shapes().values())
-    return max(FEWEST_TOGETHER, CACHED_NUMBERS // numbers)
+    most = max(FEWEST_TOGETHER, CACHED_NUMBERS // numbers)
+    return math.ceil(members / max(1, round(members / most)))
 
 
 def _refuse(problems: Sequence[Problem], solvers: Sequence[Solver], seeds: Sequence[int]) -> None:
