@@ -1,8 +1,11 @@
-r"""Solutions of the deep model that are known in closed form: what each costs, and the point itself.
+r"""Solutions of the deep model that are known exactly: what each costs, and the point itself.
 
-A structure is a set of unit factors, class features M (K, d_1) and weights W_1..W_L, that put out the identity. With
-squared norms a_i and decays c = (n lH, l_1, ..., l_L) the best scales make all regularisation terms equal (the
-inequality of arithmetic and geometric means), which leaves one scalar problem with kappa = (prod_i c_i a_i)^{1/(L+1)}.
+A structure is a set of unit factors, class features M (K, d_1) and weights W_1..W_{L-1}, with known squared norms a_i
+and known Gram matrix G of the class features after the last ReLU. Two things can follow. The last weights may be the
+pseudo-inverse, so that outputs are x times the targets: the best scales make all terms c_i a_i s_i^2 equal, with
+c = (n lH, l_1, ..., l_L) (the inequality of arithmetic and geometric means), and one scalar problem is left, with
+kappa = (prod_i c_i a_i)^{1/(L+1)}. Or they may be the ridge solution, which is better wherever G has unequal
+eigenvalues, and again leaves one number to choose.
 """
 
 import math
@@ -10,25 +13,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from deepcollapse.theory.problem import Optimum, Point, Problem
 from deepcollapse.theory.problems.scalar_problem import kappa_star, solve_scalar
 
 Factors = tuple[Tensor, ...]
-"""Class features (K, d_1) before any ReLU, then W_1 (d_2, d_1) to W_L (K, d_L): no wider than the structure needs."""
+"""Class features (K, d_1) before any ReLU, then W_1 (d_2, d_1), W_2, ...: no wider than the structure needs."""
 
 
 @dataclass(frozen=True)
 class Construction(Optimum):
     """A point of a deep model that is known exactly: its loss by formula, and the point itself when asked for.
 
-    `kappa` is the price of its scalar problem and `scale` the x with outputs x times the targets; NaN for structures
-    that are no such problem, as refined ones and blocks. `ranks` are those of the class means before the ReLU, layer
-    1 to L, and then of the output. `width` is what the structure needs. `nontrivial` is False where all zero is
-    better than the structure at any scale: then the loss is 1/2 and the point zero. `optimal` is "yes" where this is
-    proved to be the least loss there is, "no" where a better point is known, and else "unknown"; `because` says why.
+    `kappa` is the price of its scalar problem and `scale` the x with outputs x times the targets; NaN where that is
+    not its form, as for refined structures and blocks. `ranks` are those of the class means before the ReLU, of layers
+    1 to L, and then of the output. `widths` are what the structure needs of layers 1 to L. `nontrivial` is False where
+    all zero is better than the structure at any scale: then the loss is 1/2, the point zero, and `ranks` too.
+    `optimal` is "yes" where this is proved to be the least loss there is, "no" where a better point is known, and else
+    "unknown"; `because` says why.
     """
 
     problem: Problem
@@ -36,7 +42,7 @@ class Construction(Optimum):
     loss: float
     lower: float
     ranks: tuple[int, ...]
-    width: int
+    widths: tuple[int, ...]
     factors: Callable[[], Factors]
     kappa: float = math.nan
     scale: float = math.nan
@@ -51,8 +57,13 @@ class Construction(Optimum):
 
     @property
     def gap(self) -> float:
-        """The loss minus a lower bound on every loss: how far from optimal the point is at most."""
+        """The loss less a lower bound on every loss: the point is at most this far from optimal."""
         return max(0.0, self.loss - self.lower)
+
+    @property
+    def width(self) -> int:
+        """The width that layers need so that the structure fits."""
+        return max(self.widths)
 
     def facts(self) -> dict[str, float | str | None]:
         """The numbers by name: name, loss, kappa, scale, lower_bound, gap, optimal, because, width and ranks."""
@@ -83,7 +94,7 @@ class Construction(Optimum):
 
 
 def price(decays: Sequence[float], sizes: Sequence[float]) -> float:
-    """kappa = (prod_i c_i a_i)^{1/(L+1)} of a structure whose unit factors have squared norms `sizes`.
+    """kappa = (prod_i c_i a_i)^{1/m} of m unit factors whose squared norms are `sizes`.
 
     >>> round(price((0.1, 0.1, 0.1), (2.0, 2.0, 2.0)), 12)
     0.2
@@ -102,30 +113,121 @@ def best_scales(decays: Sequence[float], sizes: Sequence[float], scale: float) -
     return [math.sqrt(term / (c * a)) for c, a in zip(decays, sizes, strict=True)]
 
 
+def product_cost(decays: Sequence[float], singular_values: Sequence[float]) -> float:
+    """The least sum_i c_i/2 |A_i|^2 over m matrices with A_m ... A_1 = X: (m/2) (prod c_i)^{1/m} sum_j s_j^{2/m}.
+
+    The sum is the Schatten-2/m quasi-norm of X to its power, so that depth counts singular values rather than adding
+    them: the low-rank bias. Source: Súkeník, Lampert & Mondelli 2024 and Garrod & Keating 2025.
+
+    >>> round(product_cost((1.0, 2.0, 4.0), (3.0, 1.0)), 12)
+    9.240251469156
+    """
+    count = len(decays)
+    weight = math.exp(math.fsum(math.log(c) for c in decays) / count)
+    return count / 2 * weight * math.fsum(s ** (2 / count) for s in singular_values)
+
+
 @dataclass(frozen=True)
 class Structure:
-    """Unit factors that put out the identity, known by their squared norms; `build` makes them when asked for."""
+    """Unit factors known by their squared norms, without the last weights; `build` makes them when asked for.
+
+    `front` holds the squared norms of class features and W_1..W_{L-1}; `gram` the eigenvalues of the Gram matrix of
+    class features after the last ReLU, each with its multiplicity; `ranks` and `widths` as in `Construction`.
+    """
 
     name: str
-    sizes: tuple[float, ...]
+    front: tuple[float, ...]
+    gram: tuple[tuple[float, int], ...]
     ranks: tuple[int, ...]
-    width: int
+    widths: tuple[int, ...]
     build: Callable[[], Factors]
 
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """The squared norms a_i of all L+1 factors, the pseudo-inverse as last weights: |pinv|^2 = tr G^-1."""
+        return (*self.front, math.fsum(count / eigenvalue for eigenvalue, count in self.gram))
+
     def at_best_scales(self, problem: Problem, decays: Sequence[float], lower: float) -> Construction:
-        """The structure at the scales that make the loss least, or all zero where no scale beats that."""
+        """The structure at the scales that make the loss least, outputs x times the targets."""
         depth, kappa = len(decays) - 1, price(decays, self.sizes)
         x, loss = solve_scalar(kappa, depth)
 
         def scaled() -> Factors:
-            scales = best_scales(decays, self.sizes, x)
-            return tuple(s * factor for s, factor in zip(scales, self.build(), strict=True))
+            front = self.build()
+            factors = (*front, torch.linalg.pinv(after_last_relu(front)).T)
+            return tuple(s * factor for s, factor in zip(best_scales(decays, self.sizes, x), factors, strict=True))
 
         nontrivial = kappa < kappa_star(depth)
-        ranks = self.ranks if nontrivial else tuple(0 for _ in self.ranks)
+        return self._as_construction(problem, lower, self.name, loss, scaled, nontrivial, kappa, x)
+
+    def refined(self, problem: Problem, decays: Sequence[float], lower: float) -> Construction:
+        """The structure with the ridge solution as last weights, at the scale that makes the loss least."""
+        total, loss = ridge_scale(self.front, self.gram, decays)
+
+        def scaled() -> Factors:
+            scales = best_scales(decays[:-1], self.front, total)
+            front = tuple(s * factor for s, factor in zip(scales, self.build(), strict=True))
+            after = after_last_relu(front)
+            ridge = after @ after.T + len(after) * decays[-1] * torch.eye(len(after), dtype=torch.float64)
+            return (*front, torch.linalg.solve(ridge, after))
+
+        return self._as_construction(problem, lower, f"{self.name}, refined", loss, scaled, loss < 0.5)
+
+    def _as_construction(
+        self,
+        problem: Problem,
+        lower: float,
+        name: str,
+        loss: float,
+        factors: Callable[[], Factors],
+        nontrivial: bool,
+        kappa: float = math.nan,
+        scale: float = math.nan,
+    ) -> Construction:
+        ranks = self.ranks if nontrivial else (0,) * len(self.ranks)
         return Construction(
-            problem, self.name, loss, lower, ranks, self.width, scaled, kappa=kappa, scale=x, nontrivial=nontrivial
+            problem, name, loss, lower, ranks, self.widths, factors, kappa=kappa, scale=scale, nontrivial=nontrivial
         )
+
+
+def after_last_relu(front: Factors) -> Tensor:
+    """Class features (K, d_L) as the last weights meet them."""
+    features = front[0]
+    for layer, weight in enumerate(front[1:], start=1):
+        features = (features if layer == 1 else features.relu()) @ weight.T
+    return features.relu() if len(front) > 1 else features
+
+
+def ridge_scale(
+    front: Sequence[float], gram: Sequence[tuple[float, int]], decays: Sequence[float]
+) -> tuple[float, float]:
+    """(u, loss) at the best product u of the front's scales, with ridge last weights; (0, 1/2) where zero is best.
+
+    The loss is 1/2K sum_j m_j / (v e_j + 1) + L/2 P v^{1/L} with v = u^2 / (K l_L), over eigenvalues e_j of
+    multiplicity m_j, and P = (K l_L prod_{i<L} c_i a_i)^{1/L}. Derived here.
+    """
+    depth, classes = len(front), sum(count for _, count in gram)
+    ridge = classes * decays[-1]
+    cost = price(decays[:-1], front) * ridge ** (1 / depth)
+    eigenvalues, counts = (np.array(column, dtype=float) for column in zip(*gram, strict=True))
+
+    def loss(log_v: np.ndarray | float) -> np.ndarray:
+        v = np.exp(np.asarray(log_v))[..., None]
+        return (counts / (v * eigenvalues + 1)).sum(-1) / (2 * classes) + depth / 2 * cost * v[..., 0] ** (1 / depth)
+
+    def slope(log_v: float) -> float:
+        v = math.exp(log_v)
+        pull = (counts * v * eigenvalues / (v * eigenvalues + 1) ** 2).sum() / (2 * classes)
+        return float(cost / 2 * v ** (1 / depth) - pull)
+
+    # Below the first end hardly anything is fitted; past the second the fit is all but perfect and costs only rise.
+    low, high = math.log(1e-3 / eigenvalues.max()), math.log(1e3 / eigenvalues.min() / min(cost, 1.0))
+    grid = np.linspace(low, max(high, low + 1), 200)
+    best = int(np.argmin(loss(grid)))
+    if best in (0, len(grid) - 1) or loss(grid[best]) >= 0.5:
+        return 0.0, 0.5
+    log_v = float(brentq(slope, grid[best - 1], grid[best + 1], xtol=1e-15))  # type: ignore[arg-type]
+    return math.sqrt(ridge * math.exp(log_v)), float(loss(log_v))
 
 
 def collapsed_structure(num_classes: int, depth: int) -> Structure:
@@ -135,6 +237,59 @@ def collapsed_structure(num_classes: int, depth: int) -> Structure:
     """
 
     def build() -> Factors:
-        return tuple(torch.eye(num_classes, dtype=torch.float64) for _ in range(depth + 1))
+        return tuple(torch.eye(num_classes, dtype=torch.float64) for _ in range(depth))
 
-    return Structure("collapsed", (float(num_classes),) * (depth + 1), (num_classes,) * (depth + 1), num_classes, build)
+    return Structure(
+        "collapsed",
+        front=(float(num_classes),) * depth,
+        gram=((1.0, num_classes),),
+        ranks=(num_classes,) * (depth + 1),
+        widths=(num_classes,) * depth,
+        build=build,
+    )
+
+
+def shape_structure(name: str, shape: Tensor, signs: Tensor, depth: int) -> Structure:
+    """One non-negative shape of the class features (K, r) in every layer but the last, then rows `signs` (q, r).
+
+    The shape is a product W_1 M of nuclear norm nu, which costs nu in each; the identity keeps it through layers 2 to
+    L-2, at r each; relu(shape signs^T) is what the last weights meet. With two layers there is no layer for the shape
+    and the product is shape signs^T itself. Derived here.
+    """
+    after = (shape @ signs.T).relu()
+    rank = int(torch.linalg.matrix_rank(shape @ signs.T, rtol=1e-9))
+    eigenvalues = torch.linalg.eigvalsh(after @ after.T).clamp_min(torch.finfo(torch.float64).tiny)
+    return Structure(
+        name,
+        front=shape_costs(shape, signs, depth),
+        gram=tuple((float(e), 1) for e in eigenvalues),
+        ranks=shape_ranks(shape.shape[1], rank, len(shape), depth),
+        widths=(*[shape.shape[1]] * (depth - 1), len(signs)),
+        build=lambda: shape_factors(shape, signs, depth),
+    )
+
+
+def shape_costs(shape: Tensor, signs: Tensor, depth: int) -> tuple[float, ...]:
+    """The squared norms of the front of `shape_structure`."""
+    if depth == 2:
+        return (float(torch.linalg.svdvals(shape @ signs.T).sum()),) * 2
+    nuclear = float(torch.linalg.svdvals(shape).sum())
+    return (nuclear, nuclear, *[float(shape.shape[1])] * (depth - 3), float(signs.square().sum()))
+
+
+def shape_ranks(rank: int, last: int, num_classes: int, depth: int) -> tuple[int, ...]:
+    """Ranks of the class means before the ReLU, `rank` until layer L, which has `last`; then the output's."""
+    return (*[last if depth == 2 else rank] * (depth - 1), last, num_classes)
+
+
+def shape_factors(shape: Tensor, signs: Tensor, depth: int) -> Factors:
+    """The front of `shape_structure`: the shape's product split evenly, identities, the rows."""
+    product = shape if depth > 2 else shape @ signs.T
+    left, values, right = torch.linalg.svd(product, full_matrices=False)
+    rank = shape.shape[1]
+    root = values[:rank].sqrt()
+    split = (left[:, :rank] * root, right[:rank].T * root)
+    if depth == 2:
+        return split
+    keep = [torch.eye(rank, dtype=torch.float64) for _ in range(depth - 3)]
+    return (*split, *keep, signs)
