@@ -116,7 +116,8 @@ class CentralPath:
             x -= step
             if step < 0:  # only rounding is left
                 break
-        return math.exp(log_start + x)
+        half = math.exp(x / 2)  # e^x itself may overflow where w does not
+        return start * half * half
 
     def _share(self, omega: Float64[np.ndarray, " r"]) -> Float64[np.ndarray, " r"]:
         """1/(C + omega^2), of checked omega."""
