@@ -96,7 +96,8 @@ class FreeFeatures(Problem):
 
     def geometry(self, point: Mapping[str, Tensor]) -> dict[str, float]:
         """What the measures of trained networks say of the point's features, classifier and bias."""
-        moments = collect(point["features"], self.labels, self.num_classes, scatter="pooled")
+        labels = self.labels.to(point["features"].device)
+        moments = collect(point["features"], labels, self.num_classes, scatter="pooled")
         return head_geometry(moments, point["classifier"], point.get("bias"))
 
     # --- what closed forms are made of -----------------------------------------------------------------------------
@@ -128,7 +129,7 @@ class FreeFeatures(Problem):
 
     @property
     def classes_price(self) -> float:
-        """K t, against which a loss weighs its gain; logits of size zero are optimal where it is 1 or more."""
+        """K t: the share of what a loss gains at zero that decays take away."""
         return self.num_classes * self.class_price
 
     def gain(self, share: Fraction) -> float:

@@ -65,7 +65,7 @@ class UnconstrainedSquared(FreeFeatures):
 
     @property
     def _unborne(self) -> Fraction:
-        """W, the share of what all classes have in common that no bias carries."""
+        """The share w of what all classes have in common that no bias carries."""
         if self.bias_decay is None:
             return Fraction(1)
         return Fraction(self.bias_decay) / (1 + Fraction(self.bias_decay))
@@ -116,9 +116,9 @@ class UnconstrainedSquared(FreeFeatures):
 
 @dataclass(frozen=True)
 class SquaredOptimum(FreeFeaturesOptimum):
-    """Singular values of the logits W H^T on contrasts (K-1 times) and on what classes share, and each bias.
+    """What is left of the labels: `contrast_value` on contrasts (K-1 times), `mean_value` on what classes share.
 
-    Of these `contrast_value` and `mean_value` lie in [0, sqrt(n)], `bias` in [0, 1/K].
+    Both are singular values of the logits W H^T, in [0, sqrt(n)]; `bias`, each entry of b, lies in [0, 1/K].
     """
 
     problem: FreeFeatures
@@ -183,7 +183,7 @@ class SquaredOptimum(FreeFeaturesOptimum):
 
 
 def decay_of_mse_loss(weight_decay: float, num_classes: int) -> float:
-    r"""LW = C wd / 2: what a weight decay wd beside `nn.MSELoss` is beside the error 1/(2N) sum_i |z_i - y_i|^2.
+    r"""C wd / 2: the decay lW that a weight decay wd beside `nn.MSELoss` is, beside 1/(2N) sum_i |z_i - y_i|^2.
 
     `nn.MSELoss` averages over all N C entries, so wd/2 |W|^2 stands beside 2/C of this error: the trap is to read wd
     as lW, which holds for `nn.CrossEntropyLoss`. The same factor serves every decay. Raises OptionError for a negative

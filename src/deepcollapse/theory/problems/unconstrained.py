@@ -113,7 +113,7 @@ class UnconstrainedFeatures(FreeFeatures):
     def gap(self, point: Mapping[str, Tensor]) -> float:
         r"""F at a point less a lower bound on F everywhere, from the point's own predictions.
 
-        For predictions p_i within the simplex let U = (1/N) sum_i (p_i - y_i) h-row i, a matrix (N, K). If
+        Let the rows of U (N, K) be (p_i - y_i)/N for any predictions p_i (probabilities), y_i the labels. If
         |U|_2 <= sqrt(lW lH) then F >= (1/N) sum_i entropy(p_i) - |sum_i U_i|^2/(2 lb): Fenchel duality, as the
         conjugate of cross-entropy is the negative entropy. Predictions are drawn towards the labels y until they fit,
         and with a free bias first mixed so that every class is predicted equally often. 0 at an optimum alone.
@@ -177,7 +177,8 @@ class UnconstrainedOptimum(FreeFeaturesOptimum):
     def facts(self) -> dict[str, float | str | None]:
         """Margin, norms, "loss" (the whole objective), gap; then the data's loss and the correct class's probability.
 
-        "threshold_ratio" is K t; "note" says what a reader must know.
+        "classes_price" is K sqrt(n lW lH), at which cross-entropy on plain labels leaves zero from 1 on; "note" says
+        what a reader must know.
         """
         return {
             "margin": self.margin,
