@@ -63,7 +63,7 @@ def test_direct_minimisation_finds_the_closed_form(settings):
     assert problem.value(point) == pytest.approx(optimum.value, rel=1e-9)
     assert point["classifier"].square().sum().item() == pytest.approx(optimum.weight_norm_squared, rel=1e-6)
     assert point["features"].square().sum().item() == pytest.approx(optimum.feature_norm_squared, rel=1e-6)
-    assert problem.gap(point) < 1e-6
+    assert problem.gap(point) < 1e-7
     exact, k = optimum.point(), problem.num_classes
     gram = optimum.weight_norm_squared / (k - 1) * (torch.eye(k, dtype=torch.float64) - 1 / k)
     torch.testing.assert_close(point["classifier"] @ point["classifier"].T, gram, rtol=0, atol=1e-5)
