@@ -17,11 +17,12 @@ from deepcollapse.cli.measure import Measure
 from deepcollapse.cli.report import Report
 from deepcollapse.cli.runs import latest_run
 from deepcollapse.cli.terminal import Interrupted, complain, unboxed
+from deepcollapse.cli.theory.command import Theory
 from deepcollapse.cli.train import Train
 from deepcollapse.errors import DeepCollapseError, OptionError, RunError
 from deepcollapse.training.recipe import Recipe
 
-Command = Train | Measure | Report | List
+Command = Train | Measure | Report | Theory | List
 
 # Lines that start with a space are kept as they are; tyro joins the others.
 DESCRIPTION = """The geometry of trained classifiers: neural collapse at every layer.
@@ -29,6 +30,7 @@ DESCRIPTION = """The geometry of trained classifiers: neural collapse at every l
   deepcollapse train --network resnet --dataset mnist --download
   deepcollapse measure runs/digits-mlp-seed0 --layers all
   deepcollapse report runs            all runs on one page
+  deepcollapse theory phase-diagram   what theory holds to be optimal, on a page
 
 Every command has its own --help. --tyro-print-completion bash (or zsh) prints a
  completion script for the shell.
@@ -64,6 +66,7 @@ def parse(arguments: list[str]) -> Command:
         Annotated[Train, train]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Theory, tyro.conf.subcommand("theory")]
         | Annotated[List, tyro.conf.subcommand("list")],
         prog="deepcollapse",
         description=DESCRIPTION,
