@@ -17,7 +17,7 @@ PRODUCTS = 300
 def polish(gradient: Callable[[Vector], Vector], x: Vector, free: Bool[np.ndarray, " x"]) -> Vector:
     """Newton steps over the free coordinates, each solved by conjugate gradients; ends where one helps no more.
 
-    Products with the Hessian are central differences of the gradient. `x` must be close to a minimum; directions in
+    Products with the Hessian are differences of gradients. `x` must be close to a minimum; directions in
     which the objective is flat (turns and scales of factors) do no harm.
 
     >>> polish(lambda x: 4 * x**3 - 4 * x, np.array([1.1, 0.3]), np.array([True, False])).tolist()
@@ -25,7 +25,9 @@ def polish(gradient: Callable[[Vector], Vector], x: Vector, free: Bool[np.ndarra
     """
     slope = gradient(x) * free
     for _ in range(STEPS):
-        step = _newton_step(lambda d: _along(gradient, x, d) * free, slope)  # noqa: B023 - used before x moves
+        # Good to half the digits, which is more than a step to a thousandth asks for.
+        reach = np.sqrt(np.finfo(float).eps) * max(1.0, float(np.linalg.norm(x)))
+        step = _newton_step(lambda d, h: (gradient(x + h * d) * free - slope) / h, slope, reach)  # noqa: B023
         there = x + step
         after = gradient(there) * free
         if not np.linalg.norm(after) < np.linalg.norm(slope):
@@ -34,24 +36,17 @@ def polish(gradient: Callable[[Vector], Vector], x: Vector, free: Bool[np.ndarra
     return x
 
 
-def _along(gradient: Callable[[Vector], Vector], x: Vector, direction: Vector) -> Vector:
-    """The Hessian times a direction."""
-    length = np.linalg.norm(direction)
-    if length == 0:
-        return direction
-    step = 6e-6 * max(1.0, float(np.linalg.norm(x))) / length  # the cube root of machine precision
-    return (gradient(x + step * direction) - gradient(x - step * direction)) / (2 * step)
-
-
-def _newton_step(product: Callable[[Vector], Vector], slope: Vector) -> Vector:
+def _newton_step(product: Callable[[Vector, float], Vector], slope: Vector, reach: float) -> Vector:
     """Conjugate gradients for H d = -slope, down to a thousandth, or to the first direction that does not curve up."""
     step, residual = np.zeros_like(slope), -slope
     direction, left = residual.copy(), float(residual @ residual)
-    wanted = 1e-6 * left
+    wanted = max(1e-6 * left, 1e-300)
     for _ in range(PRODUCTS):
-        curved = product(direction)
+        if left <= wanted:
+            break
+        curved = product(direction, reach / float(np.linalg.norm(direction)))
         curvature = float(direction @ curved)
-        if curvature <= 0 or left <= wanted:
+        if curvature <= 0:
             break
         length = left / curvature
         step, residual = step + length * direction, residual - length * curved

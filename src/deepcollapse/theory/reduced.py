@@ -27,6 +27,8 @@ Vector = Float64[np.ndarray, " x"]
 PerGroup = Float64[np.ndarray, " g"]
 ACCEPTED = 1e-8
 STARTS = 4
+# Biases bend the objective more than factors do; in this unit descent takes half the steps (measured).
+BIAS_UNIT = 0.2
 # A group this short beside the longest is nothing, where the certificate says that nothing does as well.
 NOTHING = 1e-3
 
@@ -84,7 +86,7 @@ class Reduced(ABC):
         """How many biases are free."""
         return 0
 
-    # --- the vector of free variables: contrasts a d, U and V, biases times sqrt(K_g) ------------------------------
+    # --- the vector of free variables: contrasts a d, U and V, biases ------------------------------
 
     @cached_property
     def multiplicity(self) -> PerGroup:
@@ -101,13 +103,18 @@ class Reduced(ABC):
         """The columns of U and V: columns of the optimum sum to zero, so its block has at most this rank."""
         return max(1, len(self.sizes) - 1)
 
+    @property
+    def unit(self) -> float:
+        """Of U and V: large groups make the loss flat between groups, and in this unit less so (measured)."""
+        return (sum(self.sizes) / len(self.sizes)) ** 0.25
+
     def parts(self, x: Vector) -> tuple[PerGroup, np.ndarray, np.ndarray, np.ndarray]:
-        """Contrasts (G,), U and V (G, rank), and biases."""
+        """Contrasts (G,), U and V (G, rank), and biases times sqrt(K_g)."""
         free, cells = int(self.contrasts.sum()), len(self.sizes) * self.rank
         contrast = np.zeros(len(self.sizes))
         contrast[self.contrasts] = x[:free]
         u, v = x[free : free + 2 * cells].reshape(2, len(self.sizes), self.rank)
-        return contrast, u, v, x[free + 2 * cells :]
+        return contrast, self.unit * u, self.unit * v, BIAS_UNIT * x[free + 2 * cells :]
 
     def spent(self, x: Vector) -> float:
         """The nuclear norm that the factors pay for."""
@@ -118,7 +125,8 @@ class Reduced(ABC):
         """The gradient over contrasts, U and V, from that over Z diag(d) and from `pull`, that over `spent`."""
         _, u, v, _ = self.parts(x)
         contrast = (self.multiplicity * (slope.contrast + pull))[self.contrasts]
-        return [contrast, (slope.block @ v + pull * u).ravel(), (slope.block.T @ u + pull * v).ravel()]
+        slopes = slope.block @ v + pull * u, slope.block.T @ u + pull * v
+        return [contrast, *(self.unit * part.ravel() for part in slopes)]
 
     def starts(self) -> Iterator[Vector]:
         """Where to start from, one after the other."""
@@ -244,7 +252,7 @@ class Penalised(Reduced):
         slope = loss.relative_gradient.times(value / total)
         slopes = self.slope_of_factors(x, slope.scaled_columns(1 / self.stretch), self.price / total)
         if self.bias_decay is not None:
-            slopes.append(slope.block @ np.sqrt(self.sizes) + self.bias_decay / total * scaled)
+            slopes.append(BIAS_UNIT * (slope.block @ np.sqrt(self.sizes) + self.bias_decay / total * scaled))
         return math.log(total), np.concatenate(slopes)
 
     def settle(self, x: Vector) -> tuple[GroupMatrix, PerGroup | None]:
