@@ -5,7 +5,7 @@ and Súkeník, Lampert & Mondelli 2024.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -13,8 +13,25 @@ from torch import Tensor
 
 from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.theory.problem import Point, Problem
+from deepcollapse.theory.problems.blocks import MOST_CLASSES, best_blocks, of_code
+from deepcollapse.theory.problems.homogeneity import homogeneous_scales
+from deepcollapse.theory.problems.low_rank import arc_structure, searched_structure
 from deepcollapse.theory.problems.scalar_problem import checked_depth, solve_scalar
-from deepcollapse.theory.problems.structures import Construction, collapsed_structure, price
+from deepcollapse.theory.problems.strongly_regular import (
+    EdgeCode,
+    best_code,
+    code_sizes,
+    refined_code,
+    vertices_of,
+)
+from deepcollapse.theory.problems.structures import (
+    Construction,
+    Judgement,
+    Terms,
+    all_zero,
+    collapsed_structure,
+    price,
+)
 
 
 @dataclass(frozen=True)
@@ -147,39 +164,153 @@ class DeepUnconstrainedFeatures(Problem):
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _lower_bound(self) -> float:
-        sizes = (float(self.num_classes) ** 2, *(1.0 for _ in self.weight_decays))
-        return solve_scalar(price(self.factor_decays, sizes), self.depth)[1]
-
     def lower_bound(self) -> float:
         """A loss that no point falls below: the scalar problem with kappa = (K^2 n lH prod l_l)^{1/(L+1)}.
 
         Tight for one layer. It holds since a ReLU never makes a matrix longer, and l/2 |W|^2 + m/2 |A|^2 is at least
         sqrt(l m) times the nuclear norm of W A. Derived here.
         """
-        return self._lower_bound
+        return self._terms.lower
+
+    @cached_property
+    def _terms(self) -> Terms:
+        sizes = (float(self.num_classes) ** 2, *(1.0 for _ in self.weight_decays))
+        lower = solve_scalar(price(self.factor_decays, sizes), self.depth)[1]
+        return Terms(self, self.num_classes, self.width, self.factor_decays, lower)
+
+    @cached_property
+    def _widths(self) -> tuple[int, ...]:
+        return tuple(shape[1] for name, shape in self.shapes().items() if name != "features")
 
     def collapsed(self) -> Construction:
         """Deep neural collapse: every class an axis of its own in each layer, at the best scales.
 
-        Raises OptionError where the layers are narrower than the number of classes. Source: Súkeník, Mondelli &
-        Lampert 2023.
+        Raises OptionError where layers are narrower than the number of classes. Source: Súkeník, Mondelli & Lampert
+        2023.
         """
-        structure = collapsed_structure(self.num_classes, self.depth)
-        return structure.at_best_scales(self, self.factor_decays, self.lower_bound())
+        return self._known(collapsed_structure(self.num_classes, self.depth).at_best_scales(self._terms))
+
+    def strongly_regular(self, subset: int | None = None) -> Construction:
+        """Classes as the edges of a complete graph on r vertices, at the best scales; see `strongly_regular`.
+
+        `subset` is the number of vertices that a row of the last hidden layer speaks for; by default what is cheapest
+        and fits. Raises OptionError where K is not r(r-1)/2 with r >= 4, layers are too narrow or only one, or the
+        subset size does not tell the classes apart.
+        """
+        return self._known(of_code(self._code(subset), self._terms, refined=False))
+
+    def refined(self, subset: int | None = None) -> Construction:
+        """`strongly_regular` with ridge last weights, and with the best signs: the same matrices at a lower loss.
+
+        Stationary in Clarke's sense, where the plain one is not. Errors as `strongly_regular`. Derived here.
+        """
+        code = refined_code(self._code(subset), self.depth, self.factor_decays)
+        return self._known(code.structure(self.depth).refined(self._terms))
+
+    def blocks(self, *, refined: bool = False) -> Construction:
+        """Classes in blocks that share no coordinates, each at its best; see `best_blocks`.
+
+        Raises OptionError past 1000 classes, or where the first layer is too narrow. Derived here.
+        """
+        return self._known(best_blocks(self._terms, refined=refined))
+
+    def arc(self) -> Construction:
+        """Three classes on an arc in two dimensions; OptionError for other numbers of classes or below three layers."""
+        if self.num_classes != 3:
+            raise OptionError(f"the arc is a structure of 3 classes; got {self.num_classes}. See low_rank(rank).")
+        return self._known(arc_structure(self.factor_decays).refined(self._terms))
+
+    def low_rank(self, rank: int, rows: int | None = None, seeds: int = 8) -> Construction:
+        """The best shape of `rank` dimensions, kept by all layers, that a small search from `seeds` starts finds.
+
+        `rows` is how many neurons the last hidden layer may use: by default its width, at most 2K. Takes from a second
+        to minutes. Raises OptionError below three layers, for a rank outside 1 to K, or too narrow layers.
+        """
+        rows = min(self.width, 2 * self.num_classes) if rows is None else rows
+        return self._known(
+            searched_structure(self.num_classes, rank, rows, self.factor_decays, seeds).refined(self._terms)
+        )
 
     def optimum(self) -> Construction:
-        """The best point that is known."""
-        return self.collapsed()
+        """The best point that is known: single classes, strongly regular graphs, the arc, or blocks of them.
+
+        Its `gap` bounds how far from the least loss it is, and `optimal` says whether it is proved to be the least.
+        No search is made: `low_rank` and descent may find better.
+        """
+        return self._known(self._best)
+
+    @cached_property
+    def _best(self) -> Construction:
+        found = [all_zero(self._terms)]
+        vertices = vertices_of(self.num_classes)
+        if self.num_classes <= MOST_CLASSES:
+            found.append(best_blocks(self._terms, refined=True))
+        if vertices and self.depth > 1 and (sizes := code_sizes(vertices, self.width)):
+            best = min((EdgeCode(vertices, s) for s in sizes), key=lambda code: code.log_price(self.depth))
+            found.append(refined_code(best, self.depth, self.factor_decays).structure(self.depth).refined(self._terms))
+        found.append(collapsed_structure(self.num_classes, self.depth).at_best_scales(self._terms))
+        return min((c for c in found if self._fits(c)), key=lambda c: c.loss)
+
+    def _code(self, subset: int | None) -> EdgeCode:
+        vertices = vertices_of(self.num_classes)
+        if vertices is None:
+            raise OptionError(
+                "a strongly regular graph needs K = r(r-1)/2 classes with r >= 4, as 6, 10, 15 or 21; "
+                f"got {self.num_classes}. blocks() takes any number."
+            )
+        return best_code(vertices, self.depth, self.width, subset)
+
+    def _fits(self, construction: Construction) -> bool:
+        return all(needs <= has for needs, has in zip(construction.widths, self._widths, strict=True))
+
+    def _known(self, construction: Construction) -> Construction:
+        """The construction, to be judged by this model; OptionError where it does not fit."""
+        if not self._fits(construction):
+            raise OptionError(
+                f"the solution {construction.name!r} needs layers of width {_listed(construction.widths)}; "
+                f"got {_listed(self._widths)}."
+            )
+        return replace(construction, judge=self._judge)
+
+    def _judge(self, construction: Construction) -> Judgement:
+        best = self._best
+        if construction.loss > best.loss + 1e-12:
+            return "no", f"{best.name!r} has a lower loss, {best.loss:.6g}"
+        if not construction.nontrivial and self.lower_bound() == 0.5:
+            return "yes", "all zero is optimal, because a lower bound on every loss is 1/2 (kappa_lower >= kappa_star)"
+        if self.depth == 1:
+            return (
+                "yes",
+                "with one layer every singular value is chosen on its own, and these are the best (derived here)",
+            )
+        if self.num_classes == 2 and construction.nontrivial:
+            return "yes", "for two classes collapse is the unique optimum (quoted: Súkeník, Mondelli & Lampert 2023)"
+        return "unknown", "no better point is known, and no proof that there is none"
+
+    # --- of a given point -------------------------------------------------------------------------------------------
 
     def gap(self, point: Mapping[str, Tensor]) -> float:
-        """The objective at `point` less the lower bound."""
+        """The objective at `point` less the lower bound: it is at most this far from optimal."""
         return self.value(point) - self.lower_bound()
+
+    def rescaled(self, point: Mapping[str, Tensor]) -> Point:
+        """The same structure at its best scales: each factor times one number; all zero where no scale beats that."""
+        sizes = [float(point[name].square().sum()) for name in self.shapes()]
+        # The features' norm counts each of n samples, and their decay is per sample.
+        decays = (self.feature_decay, *self.weight_decays)
+        out = self.layers(point)[-1]
+        targets = one_hot(self.num_classes, self.per_class, out.dtype, out.device)
+        scales, _ = homogeneous_scales(decays, sizes, out, targets)
+        return {name: scale * point[name] for name, scale in zip(self.shapes(), scales, strict=True)}
 
     def geometry(self, point: Mapping[str, Tensor]) -> dict[str, float]:
         """Measures of every layer."""
         return {}
+
+
+def _listed(widths: tuple[int, ...]) -> str:
+    """Widths as a reader likes them: one number where they agree."""
+    return str(widths[0]) if len(set(widths)) == 1 else ", ".join(map(str, widths))
 
 
 @lru_cache(maxsize=32)

@@ -99,6 +99,10 @@ class EdgeCode:
         signs = self.rows * (s + (r - s) * self.against**2) / 4
         return (nuclear, nuclear, *[float(r)] * (depth - 3), signs)
 
+    def log_price(self, depth: int) -> float:
+        """The logarithm of the product of all factors' squared norms: the code with the least is the cheapest."""
+        return math.fsum(math.log(size) for size in self.structure(depth).sizes)
+
     @property
     def _sign_eigenvalues(self) -> tuple[float, float]:
         """Eigenvalues of the rows' Gram matrix (r, r): on the constant vector, and off it."""
@@ -151,11 +155,7 @@ def best_code(vertices: int, depth: int, width: int, subset: int | None = None) 
         )
     if subset is not None:
         return EdgeCode(vertices, subset)
-    return min((EdgeCode(vertices, s) for s in fitting), key=lambda code: _log_price(code, depth))
-
-
-def _log_price(code: EdgeCode, depth: int) -> float:
-    return math.fsum(math.log(size) for size in code.structure(depth).sizes)
+    return min((EdgeCode(vertices, s) for s in fitting), key=lambda code: code.log_price(depth))
 
 
 def strongly_regular_ratio(vertices: int, depth: int, subset: int | None = None) -> float:
@@ -169,7 +169,7 @@ def strongly_regular_ratio(vertices: int, depth: int, subset: int | None = None)
     """
     code = best_code(vertices, depth, math.comb(vertices, vertices // 2), subset)
     collapsed = math.log(math.comb(vertices, 2)) * (depth + 1)
-    return math.exp((_log_price(code, depth) - collapsed) / (depth + 1))
+    return math.exp((code.log_price(depth) - collapsed) / (depth + 1))
 
 
 def refined_code(code: EdgeCode, depth: int, decays: tuple[float, ...]) -> EdgeCode:

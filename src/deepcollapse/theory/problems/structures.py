@@ -10,7 +10,8 @@ eigenvalues, and again leaves one number to choose.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -21,8 +22,35 @@ from torch import Tensor
 from deepcollapse.theory.problem import Optimum, Point, Problem
 from deepcollapse.theory.problems.scalar_problem import kappa_star, solve_scalar
 
+Answer = Literal["yes", "no", "unknown"]
+Judgement = tuple[Answer, str]
+
 Factors = tuple[Tensor, ...]
 """Class features (K, d_1) before any ReLU, then W_1 (d_2, d_1), W_2, ...: no wider than the structure needs."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a structure is priced by: `decays` c = (n lH, l_1, ..., l_L); and the model that its point belongs to.
+
+    `lower` is a loss that no point of the model falls below, `width` the least width of its layers.
+    """
+
+    problem: Problem
+    num_classes: int
+    width: int
+    decays: tuple[float, ...]
+    lower: float
+
+    @property
+    def depth(self) -> int:
+        """L, the number of weight matrices."""
+        return len(self.decays) - 1
+
+    def of_block(self, size: int) -> "Terms":
+        """The terms of `size` of the classes on their own: the fit is an average, so that decays weigh K/size more."""
+        share = self.num_classes / size
+        return replace(self, num_classes=size, decays=tuple(c * share for c in self.decays))
 
 
 @dataclass(frozen=True)
@@ -33,8 +61,6 @@ class Construction(Optimum):
     not its form, as for refined structures and blocks. `ranks` are those of the class means before the ReLU, of layers
     1 to L, and then of the output. `widths` are what the structure needs of layers 1 to L. `nontrivial` is False where
     all zero is better than the structure at any scale: then the loss is 1/2, the point zero, and `ranks` too.
-    `optimal` is "yes" where this is proved to be the least loss there is, "no" where a better point is known, and else
-    "unknown"; `because` says why.
     """
 
     problem: Problem
@@ -47,8 +73,7 @@ class Construction(Optimum):
     kappa: float = math.nan
     scale: float = math.nan
     nontrivial: bool = True
-    optimal: Literal["yes", "no", "unknown"] = "unknown"
-    because: str = "no proof is known"
+    judge: Callable[["Construction"], Judgement] = lambda _: ("unknown", "nobody has asked the model")
 
     @property
     def value(self) -> float:
@@ -59,6 +84,21 @@ class Construction(Optimum):
     def gap(self) -> float:
         """The loss less a lower bound on every loss: the point is at most this far from optimal."""
         return max(0.0, self.loss - self.lower)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What `optimal` and `because` say; worked out when first asked for."""
+        return self.judge(self)
+
+    @property
+    def optimal(self) -> Answer:
+        """Whether this is the least loss there is: "yes" where proved, "no" where a better point is known, or "unknown"."""
+        return self.judgement[0]
+
+    @property
+    def because(self) -> str:
+        """Why `optimal` says so."""
+        return self.judgement[1]
 
     @property
     def width(self) -> int:
@@ -145,23 +185,24 @@ class Structure:
     @property
     def sizes(self) -> tuple[float, ...]:
         """The squared norms a_i of all L+1 factors, the pseudo-inverse as last weights: |pinv|^2 = tr G^-1."""
-        return (*self.front, math.fsum(count / eigenvalue for eigenvalue, count in self.gram))
+        return (*self.front, math.fsum(count / e if e > 0 else math.inf for e, count in self.gram))
 
-    def at_best_scales(self, problem: Problem, decays: Sequence[float], lower: float) -> Construction:
+    def at_best_scales(self, terms: Terms) -> Construction:
         """The structure at the scales that make the loss least, outputs x times the targets."""
-        depth, kappa = len(decays) - 1, price(decays, self.sizes)
-        x, loss = solve_scalar(kappa, depth)
+        decays, kappa = terms.decays, price(terms.decays, self.sizes)
+        x, loss = solve_scalar(kappa, terms.depth)
 
         def scaled() -> Factors:
             front = self.build()
             factors = (*front, torch.linalg.pinv(after_last_relu(front)).T)
             return tuple(s * factor for s, factor in zip(best_scales(decays, self.sizes, x), factors, strict=True))
 
-        nontrivial = kappa < kappa_star(depth)
-        return self._as_construction(problem, lower, self.name, loss, scaled, nontrivial, kappa, x)
+        nontrivial = kappa < kappa_star(terms.depth)
+        return replace(self._construction(terms, self.name, loss, scaled, nontrivial), kappa=kappa, scale=x)
 
-    def refined(self, problem: Problem, decays: Sequence[float], lower: float) -> Construction:
+    def refined(self, terms: Terms) -> Construction:
         """The structure with the ridge solution as last weights, at the scale that makes the loss least."""
+        decays = terms.decays
         total, loss = ridge_scale(self.front, self.gram, decays)
 
         def scaled() -> Factors:
@@ -171,23 +212,21 @@ class Structure:
             ridge = after @ after.T + len(after) * decays[-1] * torch.eye(len(after), dtype=torch.float64)
             return (*front, torch.linalg.solve(ridge, after))
 
-        return self._as_construction(problem, lower, f"{self.name}, refined", loss, scaled, loss < 0.5)
+        return self._construction(terms, f"{self.name}, refined", loss, scaled, loss < 0.5)
 
-    def _as_construction(
-        self,
-        problem: Problem,
-        lower: float,
-        name: str,
-        loss: float,
-        factors: Callable[[], Factors],
-        nontrivial: bool,
-        kappa: float = math.nan,
-        scale: float = math.nan,
+    def _construction(
+        self, terms: Terms, name: str, loss: float, factors: Callable[[], Factors], nontrivial: bool
     ) -> Construction:
         ranks = self.ranks if nontrivial else (0,) * len(self.ranks)
-        return Construction(
-            problem, name, loss, lower, ranks, self.widths, factors, kappa=kappa, scale=scale, nontrivial=nontrivial
-        )
+        return Construction(terms.problem, name, loss, terms.lower, ranks, self.widths, factors, nontrivial=nontrivial)
+
+
+def all_zero(terms: Terms) -> Construction:
+    """No features and no weights: a loss of 1/2, which no weight decay can spoil."""
+    depth = terms.depth
+    return Construction(
+        terms.problem, "all zero", 0.5, terms.lower, (0,) * (depth + 1), (1,) * depth, tuple, nontrivial=False
+    )
 
 
 def after_last_relu(front: Factors) -> Tensor:
@@ -221,7 +260,8 @@ def ridge_scale(
         return float(cost / 2 * v ** (1 / depth) - pull)
 
     # Below the first end hardly anything is fitted; past the second the fit is all but perfect and costs only rise.
-    low, high = math.log(1e-3 / eigenvalues.max()), math.log(1e3 / eigenvalues.min() / min(cost, 1.0))
+    used = eigenvalues[eigenvalues > 1e-12 * eigenvalues.max()]
+    low, high = math.log(1e-3 / used.max()), math.log(1e3 / used.min() / min(cost, 1.0))
     grid = np.linspace(low, max(high, low + 1), 200)
     best = int(np.argmin(loss(grid)))
     if best in (0, len(grid) - 1) or loss(grid[best]) >= 0.5:
@@ -258,7 +298,7 @@ def shape_structure(name: str, shape: Tensor, signs: Tensor, depth: int) -> Stru
     """
     after = (shape @ signs.T).relu()
     rank = int(torch.linalg.matrix_rank(shape @ signs.T, rtol=1e-9))
-    eigenvalues = torch.linalg.eigvalsh(after @ after.T).clamp_min(torch.finfo(torch.float64).tiny)
+    eigenvalues = torch.linalg.eigvalsh(after @ after.T).clamp_min(0)
     return Structure(
         name,
         front=shape_costs(shape, signs, depth),
