@@ -43,7 +43,10 @@ class Solution:
 
     @cached_property
     def distance(self) -> float:
-        """The objective less that of the best point known in theory, `problem.optimum()`; NaN where none is known."""
+        """The objective less that of the best point that theory knows, `problem.optimum()`; NaN where it knows none.
+
+        Below 0 where the run found a lower point than is known, as descent on deep models may.
+        """
         optimum = self.problem.optimum()
         return math.nan if optimum is None else self.objective - optimum.value
 
