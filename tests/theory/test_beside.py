@@ -1,0 +1,360 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from deepcollapse import measure, measure_features
+from deepcollapse.errors import OptionError, SolveError
+from deepcollapse.records import MODELS
+from deepcollapse.records.record import LAYER_PEELED, SELI, UNCONSTRAINED
+from deepcollapse.theory.beside import beside, predictions, with_predictions
+from deepcollapse.theory.groups import Groups
+from deepcollapse.theory.head_geometry import head_geometry
+from deepcollapse.theory.predicted import PREDICTORS
+from deepcollapse.theory.problems.imbalanced import UnconstrainedImbalanced
+from deepcollapse.theory.problems.layer_peeled import LayerPeeled
+from deepcollapse.theory.problems.seli import Seli
+from deepcollapse.theory.problems.squared import UnconstrainedSquared
+from deepcollapse.theory.problems.unconstrained import UnconstrainedFeatures
+from deepcollapse.theory.setting import Setting
+
+# Small classes first, last and between: predictions must come back in the order of the classes.
+COUNTS = (4, 12, 4, 12, 4)
+BALANCED = (6, 6, 6, 6)
+
+
+def features_of(classes, counts, dim=None):
+    """Every sample on its class's vector, in `dim` dimensions and away from 0."""
+    samples = classes.repeat_interleave(torch.tensor(counts), dim=0)
+    padded = functional.pad(samples, (0, (dim or samples.shape[1]) - samples.shape[1]))
+    return padded, torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+
+def measured(classifier, classes, counts, bias=None, shift=0.0, **how):
+    """A measurement of collapsed features; a shift of them all is made good by the bias, as in a network."""
+    x, y = features_of(classes, counts)
+    if shift:
+        bias = (torch.zeros(len(counts), dtype=torch.float64) if bias is None else bias) - classifier.sum(1) * shift
+    return measure_features(x + shift, y, num_classes=len(counts), classifier=classifier, bias=bias, **how)
+
+
+def assert_predicted(table, model, least=20):
+    """What the model says is what was measured, and it says a good deal."""
+    told = table[table[model].notna()]
+    assert len(told) >= least, told
+    worst = (told[model] - told["measured"]).abs().max()
+    assert worst < 1e-9, told.assign(away=told[model] - told["measured"])[["measure", "measured", model, "away"]]
+
+
+def members(counts):
+    groups = Groups.of(counts)
+    return groups, groups.members(counts)
+
+
+# --- a network that is a model's optimum is predicted by that model ---------------------------------------------------
+
+
+def test_a_balanced_optimum_of_the_layer_peeled_model():
+    classifier, classes = LayerPeeled(Groups.of(BALANCED), 2.0, 3.0).optimum().factors()
+    table = beside(measured(classifier, classes, BALANCED, shift=5.0))
+    assert_predicted(table, LAYER_PEELED, least=35)
+    assert_predicted(table, SELI)
+    assert table[UNCONSTRAINED].isna().all()
+
+
+def test_a_balanced_optimum_of_unconstrained_features():
+    optimum = UnconstrainedFeatures(4, 6, weight_decay=5e-3, feature_decay=1e-3).optimum()
+    table = beside(measured(*optimum.factors(), BALANCED, shift=-2.0), weight_decay=5e-3)
+    assert_predicted(table, UNCONSTRAINED, least=35)
+    rows = table.set_index("measure")
+    # Sizes are truly predicted: they follow from the decay, and were not handed to the model.
+    assert rows.loc["weight_budget", UNCONSTRAINED] == pytest.approx(optimum.weight_norm_squared / 4, rel=1e-9)
+    assert rows.loc["feature_budget", UNCONSTRAINED] == pytest.approx(optimum.feature_norm_squared / 24, rel=1e-9)
+    assert math.isnan(rows.loc["weight_budget", SELI])
+
+
+def test_a_balanced_optimum_under_the_squared_error():
+    # x = K sqrt(n lW lH) is at least lb/(1 + lb) with lb = lW, so that the bias carries what all classes share.
+    optimum = UnconstrainedSquared(4, 6, 0.02, 0.01, bias_decay=0.02).optimum()
+    assert optimum.mean_value == 0
+    bias = torch.full((4,), optimum.bias, dtype=torch.float64)
+    found = measured(*optimum.factors(), BALANCED, bias=bias)
+    table = beside(found, loss="mse", weight_decay=0.02 * 2 / 4)
+    assert_predicted(table, UNCONSTRAINED, least=35)
+    assert table[[LAYER_PEELED, SELI]].isna().all().all()
+    assert table.attrs["notes"][LAYER_PEELED] == (
+        "the layer-peeled model speaks of cross-entropy; the network was trained with the squared error."
+    )
+
+
+def test_without_a_bias_the_squared_error_gives_an_orthogonal_frame():
+    # A frame is not centred; seen from the mean of samples its norms are less, and so is what is predicted for them.
+    optimum = UnconstrainedSquared(4, 6, 5e-3, 1e-3).optimum()
+    table = beside(measured(*optimum.factors(), BALANCED), loss="mse", weight_decay=5e-3 * 2 / 4).set_index("measure")
+    for measure_of_rows in ("equinorm_classifier", "equiangularity_classifier", "maximal_angle_classifier"):
+        row = table.loc[measure_of_rows]
+        assert row[UNCONSTRAINED] == pytest.approx(row["measured"], abs=1e-9)
+    assert table.loc["maximal_angle_classifier", UNCONSTRAINED] == pytest.approx(1 / 3)
+
+
+def test_seli_is_predicted_at_any_imbalance_and_size():
+    groups, place = members(COUNTS)
+    classifier, classes = Seli(groups).optimum().factors(place)
+    found = measured(7 * classifier, 0.2 * classes, COUNTS, shift=3.0)
+    table = beside(found)
+    assert_predicted(table, SELI, least=30)
+    angles = table.set_index("measure").loc["minority_angle_mean_classifier"]
+    assert angles[LAYER_PEELED] - angles[SELI] > 0.1  # they disagree, and each under its name
+
+
+def setting(**changes):
+    facts = {
+        "counts": COUNTS,
+        "absent": 0,
+        "dim": 8,
+        "weight_budget": 1.0,
+        "feature_budget": 5.0,
+        "feature_energy": 100.0,
+        "biased": False,
+    }
+    return Setting(**(facts | changes))
+
+
+def held_to(model, given, classifier, classes, bias=None):
+    """The geometry of the model's prediction and of the optimum at hand."""
+    found = PREDICTORS[model](given)
+    own = replace(found, classifier=classifier, features=classes, bias=bias)
+    numbers = [
+        head_geometry(one.moments(given.counts, "class", "class"), one.classifier, one.bias) for one in (found, own)
+    ]
+    assert numbers[0] == pytest.approx(numbers[1], abs=1e-9)
+    assert found.loss(given.counts, "cross-entropy") == pytest.approx(own.loss(given.counts, "cross-entropy"))
+    return numbers[0]
+
+
+@pytest.mark.parametrize("feature_budget", [0.1, 1.0, 5.0])
+def test_an_imbalanced_optimum_of_the_layer_peeled_model(feature_budget):
+    # Through the setting, not the measurement: the model's own features have another mean than 0, and a budget about 0.
+    groups, place = members(COUNTS)
+    optimum = LayerPeeled(groups, 1.0, feature_budget).optimum()
+    seen = held_to(LAYER_PEELED, setting(feature_budget=feature_budget), *optimum.factors(place))
+    cosine = optimum.balanced.cosine("classifier", 1, 1)
+    assert seen.get("minority_angle_mean_classifier", math.nan) == pytest.approx(cosine, nan_ok=True)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_an_imbalanced_optimum_of_unconstrained_features(biased):
+    groups, place = members(COUNTS)
+    # The balance lH = lW |W|^2/|H|^2 holds at the optimum: the energies of one give its feature decay back.
+    problem = UnconstrainedImbalanced(groups, 5e-3, 2e-3, 5e-3 if biased else None)
+    optimum = problem.optimum()
+    energies = {
+        "weight_budget": optimum.weight_norm_squared / 5,
+        "feature_energy": optimum.feature_norm_squared,
+        "weight_decay": 5e-3,
+        "biased": biased,
+    }
+    given = setting(**energies)
+    assert given.feature_decay == pytest.approx(2e-3, rel=1e-9)
+    bias = torch.from_numpy(optimum.bias[place]) if optimum.bias is not None else None
+    seen = held_to(UNCONSTRAINED, given, *optimum.factors(place), bias)
+    assert seen["minority_angle_mean_classifier"] == pytest.approx(optimum.balanced.cosine("classifier", 1, 1))
+
+
+def test_budgets_and_energies_are_those_of_the_measurement():
+    generator = torch.Generator().manual_seed(3)
+    x, y = features_of(torch.randn(5, 8, generator=generator, dtype=torch.float64), COUNTS)
+    x = x + torch.randn(x.shape, generator=generator, dtype=torch.float64) + 4
+    head = torch.randn(5, 8, generator=generator, dtype=torch.float64)
+    found = Setting.of(measure_features(x, y, num_classes=5, classifier=head, bias=torch.ones(5)), weight_decay=0.5)
+    away = (x - x.mean(dim=0)).square().sum(dim=1)
+    assert found.feature_energy == pytest.approx(float(away.sum()), rel=1e-12)
+    assert found.feature_budget == pytest.approx(np.mean([float(away[y == k].mean()) for k in range(5)]), rel=1e-12)
+    assert found.weight_budget == pytest.approx(float(head.square().sum(dim=1).mean()), rel=1e-12)
+    assert found.feature_decay == pytest.approx(float(0.5 * head.square().sum() / away.sum()), rel=1e-12)
+    assert (found.counts, found.dim, found.biased, found.absent) == (COUNTS, 8, True, 0)
+    squared = replace(found, loss="mse")
+    assert squared.model_decay == 5 * 0.5 / 2
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def rows_of(found, **how):
+    return [row for row in predictions(found, **how) if row.value is not None]
+
+
+def test_the_training_loss_is_predicted_where_it_was_measured():
+    classifier, classes = LayerPeeled(Groups.of(BALANCED), 2.0, 3.0).optimum().factors()
+    head = nn.Linear(4, 4, bias=False, dtype=torch.float64)
+    head.weight.data = classifier
+    found = measure(head, [features_of(classes, BALANCED)], loss=functional.cross_entropy)
+    [own] = [row.value for row in found.records if row.measure == "loss"]
+    told = {row.baseline: row.value for row in rows_of(found, weight_decay=5e-3) if row.measure == "loss"}
+    assert told[LAYER_PEELED] == pytest.approx(own, abs=1e-12)
+    assert UNCONSTRAINED in told
+    assert SELI not in told
+
+
+def test_rows_are_the_measurements_own_with_the_models_name():
+    groups, place = members(COUNTS)
+    found = measured(*LayerPeeled(groups, 1.0, 5.0).optimum().factors(place), COUNTS, split="train")
+    both = with_predictions(found, weight_decay=1e-3)
+    assert both.records[: len(found.records)] == found.records
+    told = {(row.measure, row.layer, row.baseline): row for row in both.records if row.baseline}
+    own = {(row.measure, row.layer): row for row in found.records}
+    assert {row.baseline for row in told.values()} == set(MODELS)
+    for (name, layer, _), row in told.items():
+        assert row.split == "train"
+        if layer != "network":
+            same = replace(row, value=None, baseline=None, note=None)
+            assert same == replace(own[name, layer], value=None, note=None)
+    # What a measurement is asked for stays what was measured.
+    assert both["minority_angle_mean_classifier", "head"] == found["minority_angle_mean_classifier", "head"]
+    assert str(both) == str(found)
+
+
+def test_each_model_tells_what_it_was_given_and_its_certificate():
+    groups, place = members(COUNTS)
+    found = measured(*LayerPeeled(groups, 1.0, 5.0).optimum().factors(place), COUNTS)
+    rows = {(r.baseline, r.measure): r for r in predictions(found, weight_decay=1e-3) if r.layer == "network"}
+    assert rows[LAYER_PEELED, "weight_budget"].value == pytest.approx(1.0)
+    assert rows[LAYER_PEELED, "class_ratio"].value == 3
+    assert rows[LAYER_PEELED, "collapse_ratio"].value > 3
+    assert rows[UNCONSTRAINED, "weight_decay"].value == 1e-3
+    decay = rows[UNCONSTRAINED, "feature_decay"]
+    assert decay.note == "lH = lW |W|^2 / |H|^2, as at the optimum; H about the mean of samples"
+    assert rows[UNCONSTRAINED, "collapse_count"].value == pytest.approx(36**2 * 1e-3 * decay.value)
+    for model in MODELS:
+        assert rows[model, "optimality_gap"].value < 1e-8
+    note = rows[LAYER_PEELED, "optimality_gap"].note
+    assert note.startswith("given weight_budget 1, feature_budget ")
+    # What a model was given it does not predict.
+    others = [r for r in predictions(found, weight_decay=1e-3) if r.layer != "network"]
+    assert {r.baseline for r in others if r.measure == "weight_budget"} == {UNCONSTRAINED}
+
+
+def test_only_what_was_measured_is_predicted():
+    groups, place = members(COUNTS)
+    some = ["weight_budget", "feature_budget", "minority_angle_mean"]
+    found = measured(*Seli(groups).optimum().factors(place), COUNTS, measures=some)
+    table = beside(found)
+    assert sorted(table["measure"]) == ["minority_angle_mean_classifier", "minority_angle_mean_means"]
+
+
+def test_modes_are_those_of_the_measurement():
+    groups, place = members(COUNTS)
+    classifier, classes = Seli(groups).optimum().factors(place)
+    for modes in ({"weighting": "sample"}, {"weighting": "class", "centre": "sample"}):
+        found = measured(classifier, classes, COUNTS, **modes)
+        assert_predicted(beside(found), SELI, least=25)
+        told = {(r.measure, r.layer): (r.weighting, r.centre) for r in predictions(found) if r.layer != "network"}
+        own = {(r.measure, r.layer): (r.weighting, r.centre) for r in found.records}
+        assert told.items() <= own.items()
+
+
+# --- where models do not apply ----------------------------------------------------------------------------------------
+
+
+def notes(found, **how):
+    told = [row for row in predictions(found, **how) if row.value is None]
+    assert all((row.layer, row.measure) == ("network", "optimality_gap") for row in told)
+    return {row.baseline: row.note for row in told}
+
+
+def toy(counts=BALANCED, dim=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = features_of(torch.randn(len(counts), dim, generator=generator, dtype=torch.float64), counts)
+    head = torch.randn(len(counts), dim, generator=generator, dtype=torch.float64)
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    return measure_features(x + noise / 9, y, num_classes=len(counts), classifier=head)
+
+
+def test_unconstrained_features_need_a_decay():
+    reason = (
+        "the unconstrained-features model needs the weight decay that was trained with, above 0 and part of the "
+        "loss's gradient (as in SGD and Adam); "
+    )
+    assert notes(toy()) == {UNCONSTRAINED: reason + "none was given."}
+    assert notes(toy(), weight_decay=0.0) == {UNCONSTRAINED: reason + "got 0."}
+    assert notes(toy(), weight_decay=1e-3) == {}
+
+
+def test_the_squared_error_on_imbalanced_classes_is_nobodys():
+    told = notes(toy(COUNTS), loss="mse", weight_decay=1e-3)
+    assert set(told) == set(MODELS)
+    assert told[UNCONSTRAINED] == (
+        "for the squared error the unconstrained-features model is known for balanced classes only; these are not."
+    )
+
+
+def test_more_classes_than_dimensions_are_nobodys():
+    assert notes(toy(dim=2), weight_decay=1e-3)[SELI] == (
+        "SELI needs as many dimensions as classes less one; here are 4 classes in 2 dimensions."
+    )
+    assert set(notes(toy(dim=2), weight_decay=1e-3)) == set(MODELS)
+    assert notes(toy(dim=3), weight_decay=1e-3) == {}
+
+
+def test_a_failed_solve_gives_a_note_and_no_number(monkeypatch):
+    def failing(setting):
+        raise SolveError("the reduced program stopped 0.3 above its bound.")
+
+    monkeypatch.setitem(PREDICTORS, LAYER_PEELED, failing)
+    table = beside(toy((12, 12, 4, 4)))
+    assert table[LAYER_PEELED].isna().all()
+    assert table[SELI].notna().all()
+    assert table.attrs["notes"][LAYER_PEELED] == "the reduced program stopped 0.3 above its bound."
+
+
+def test_absent_classes_are_left_out():
+    generator = torch.Generator().manual_seed(0)
+    counts = (9, 0, 3, 3)
+    x, y = features_of(torch.randn(4, 6, generator=generator, dtype=torch.float64), counts)
+    head = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    found = measure_features(x, y, num_classes=4, classifier=head)
+    told = predictions(found)
+    gaps = {row.baseline: row.note for row in told if row.measure == "optimality_gap"}
+    assert gaps[SELI] == "given class_ratio 3; classes without samples left out: 1"
+    assert gaps[LAYER_PEELED].endswith("; classes without samples left out: 1")
+    # The measured classifier has a row for the absent class, the predicted one has not.
+    assert {row.measure for row in told if row.layer == "head"} == set()
+    assert {row.measure for row in told if row.layer == "head.input"} > {"equinorm_means", "self_duality"}
+
+
+@pytest.mark.parametrize("counts", [(6, 6), (9, 3)])
+def test_two_classes(counts):
+    table = beside(toy(counts), weight_decay=1e-3).set_index("measure")
+    assert table.loc["equinorm_means", list(MODELS)].abs().max() < 1e-12
+    assert table.attrs["notes"].keys() == set(MODELS)
+
+
+def test_erased_classes_have_no_angle():
+    classifier, classes = LayerPeeled(Groups.two(2, 2, 3.0), 1.0, 5.0).optimum().factors()
+    found = measured(0.01 * classifier, classes, (6, 6, 2, 2))
+    table = beside(found).set_index("measure")
+    assert table.loc["minority_norm_ratio_classifier", LAYER_PEELED] == 0
+    assert math.isnan(table.loc["minority_angle_mean_classifier", LAYER_PEELED])
+
+
+def test_without_a_head_or_budgets_there_is_nothing_to_predict():
+    x, y = features_of(torch.eye(3, dtype=torch.float64), (4, 4, 4))
+    found = measure_features(x, y, num_classes=3)
+    assert predictions(found) == []
+    with pytest.raises(OptionError) as error:
+        beside(found)
+    assert str(error.value) == (
+        "predictions need the head's weight_budget and feature_budget, both above 0; got nan and 0.666667. "
+        "Measure a network with its head, these two among the measures."
+    )
+    assert predictions(measure_features(x, y, num_classes=3, classifier=torch.eye(3), measures=["cdnv"])) == []
+
+
+def test_many_different_counts_are_taken_together_and_that_is_said():
+    counts = tuple(range(30, 10, -1))
+    told = {row.baseline: row for row in predictions(toy(counts, dim=24)) if row.measure == "optimality_gap"}
+    assert "class counts taken as 12 different ones, each within " in told[SELI].note

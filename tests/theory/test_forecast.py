@@ -1,0 +1,162 @@
+import math
+
+import pytest
+
+from deepcollapse.errors import OptionError, TooFewClassesError
+from deepcollapse.records import Record, Run
+from deepcollapse.records.record import UNCONSTRAINED
+from deepcollapse.theory.forecast import budgets_of, forecast
+
+STEP = [500] * 5 + [50] * 5
+
+
+def peeled(counts, weight_budget=1.0, feature_budget=5.0):
+    told = forecast(counts, weight_budget=weight_budget, feature_budget=feature_budget).layer_peeled
+    assert told is not None
+    return told
+
+
+def test_two_groups_have_the_exact_thresholds():
+    told = peeled(STEP)
+    assert (told.phase, told.collapsed, told.ratio, told.oversampling, told.restoring) == ("full", (), 10.0, 1.0, 10.0)
+    assert told.threshold_ratio == pytest.approx(12.192447, rel=1e-6)
+    assert told.threshold_budget == pytest.approx(2.1339287843, rel=1e-9)
+    assert told.budget == 5**0.5
+    assert told.cosine == pytest.approx(0.5174962815, abs=1e-9)
+    assert told.balanced_cosine == -1 / 9
+
+
+def test_past_the_threshold_the_small_classes_are_named_wherever_they_stand():
+    told = peeled([5, 5000] * 5)
+    assert (told.phase, told.collapsed) == ("collapse", (0, 2, 4, 6, 8))
+    assert told.cosine == 1
+    # repeated so often, or a little more, 1000 times as many samples are just enough: 82 times are not, 83 are
+    assert 82 < told.oversampling < 83
+    assert peeled([83 * 5, 5000] * 5).phase == "full"
+    assert peeled([82 * 5, 5000] * 5).phase == "collapse"
+
+
+@pytest.mark.parametrize("counts", [[500, 500, 40, 40, 2, 2], [900] * 3 + [100, 30, 4, 4]])
+def test_for_more_groups_oversampling_just_parts_the_classes(counts):
+    told = peeled(counts, feature_budget=2.0)
+    assert told.phase in ("collapse", "erased")
+    assert math.isnan(told.threshold_ratio)
+    assert set(told.collapsed) >= {len(counts) - 2, len(counts) - 1}
+    for factor, phase in ((1.001, "full"), (0.999, told.phase)):
+        enough = [max(count, factor * told.oversampling * min(counts)) for count in counts]
+        assert peeled(enough, feature_budget=2.0).phase == phase
+
+
+def test_balanced_classes_have_nothing_to_fear():
+    told = peeled([70] * 4)
+    assert (told.phase, told.oversampling, told.restoring) == ("full", 1.0, 1.0)
+    assert told.cosine == pytest.approx(-1 / 3, abs=1e-12)
+
+
+def test_repeating_up_to_the_largest_class_restores_the_angles():
+    told = peeled([500, 500, 50, 50, 5, 5])
+    assert told.restoring == 100
+    assert told.cosine > 0.9
+    assert peeled([500] * 6).cosine == pytest.approx(told.balanced_cosine, abs=1e-12)
+
+
+def test_the_rule_of_unconstrained_features_is_told_beside():
+    # N = 2750: N^2 lW lH = 50 at a product of decays of 50/2750^2
+    product = 50 / 2750**2
+    for factor, collapsed in ((0.99, ()), (1.01, (5, 6, 7, 8, 9))):
+        told = forecast(STEP, weight_decay=5e-4, feature_decay=factor * product / 5e-4)
+        assert told.layer_peeled is None
+        assert told.unconstrained is not None
+        assert told.unconstrained.threshold_count == pytest.approx(50 * factor)
+        assert told.unconstrained.collapsed == collapsed
+        assert told.facts()["ufm_collapsed"] == list(collapsed)
+
+
+def test_a_class_alone_with_its_count_has_none_to_coincide_with():
+    told = forecast([500, 500, 5], weight_decay=1.0, feature_decay=1.0)
+    assert told.unconstrained is not None
+    assert told.unconstrained.collapsed == (0, 1)
+
+
+def test_words_name_the_model_and_what_helps():
+    told = forecast([5, 5000] * 5, weight_budget=1.0, feature_budget=5.0, weight_decay=5e-4, feature_decay=1e-5)
+    assert told.sentences() == [
+        "The layer-peeled model, at this budget of classifier and features, expects minority collapse: the classifiers "
+        "of 5 classes coincide.",
+        "Its threshold is a class ratio of 12.19; yours is 1000, 82 times beyond it. At your ratio the budget "
+        "sqrt(E_W E_H) must exceed 4.352; it is 2.236.",
+        "The closest two classifiers have a cosine of 1; with balanced classes it would be -0.1111.",
+        "Seeing the smallest classes 82.02 times as often is enough to part them.",
+        "Seeing every class as often as the largest, the smallest 1000 times as often as now, restores the angles of "
+        "balanced classes.",
+        "The unconstrained-features model, at these decays: classes of equal count coincide from 3.131 samples "
+        "downwards; your smallest class has 5.",
+    ]
+
+
+def test_words_for_a_threshold_that_is_far_away_and_for_classes_that_vanish():
+    assert forecast(STEP, weight_budget=100.0, feature_budget=1000.0).sentences()[1] == (
+        "Its threshold is a class ratio of 6.309e+290; yours is 10, 6.31e+289 times below it. At your ratio the budget "
+        "sqrt(E_W E_H) must exceed 2.134; it is 316.2."
+    )
+    assert forecast([600] * 9 + [3], weight_budget=1.0, feature_budget=5.0).sentences()[0] == (
+        "The layer-peeled model, at this budget of classifier and features, expects small classes to vanish: of 1 "
+        "class classifiers are zero, or coincide."
+    )
+
+
+def test_many_different_counts_are_taken_together_and_that_is_said():
+    told = forecast([1000 - 9 * i for i in range(100)], weight_budget=1.0, feature_budget=50.0)
+    assert told.note == "class counts taken as 12 different ones, each within 10% of its own"
+    assert told.sentences()[-1] == f"Note: {told.note}."
+
+
+@pytest.mark.parametrize(
+    ("counts", "given", "message"),
+    [
+        ([5, 0], {"weight_budget": 1.0, "feature_budget": 1.0},
+         "samples a class must be finite and above 0; got 0. Leave such classes out."),
+        ([5, 5], {"weight_budget": 1.0},
+         "weight_budget and feature_budget are given together or not at all; got 1.0 and None."),
+        ([5, 5], {"feature_decay": 1.0},
+         "weight_decay and feature_decay are given together or not at all; got None and 1.0."),
+        ([5, 5], {}, "a forecast needs weight_budget and feature_budget, or weight_decay and feature_decay."),
+        ([5, 5], {"weight_decay": 0.0, "feature_decay": 1.0}, "decays must be above 0; got 0 and 1."),
+        ([], {"weight_budget": 1.0, "feature_budget": 1.0}, "a forecast needs samples a class; got none."),
+    ],
+)  # fmt: skip
+def test_bad_input(counts, given, message):
+    with pytest.raises(OptionError) as error:
+        forecast(counts, **given)
+    assert str(error.value) == message
+
+
+def test_one_class_is_too_few():
+    with pytest.raises(TooFewClassesError):
+        forecast([5], weight_budget=1.0, feature_budget=1.0)
+
+
+def test_budgets_are_read_from_a_run(tmp_path):
+    run = Run.create(tmp_path / "run", recipe={}, class_names=["a", "b"], data_digest={}, device="cpu", seed=None)
+    for epoch, scale in ((0, 1.0), (3, 2.0)):
+        for split in ("train", "test"):
+            place = {"epoch": epoch, "split": split}
+            run.append([Record(layer="head", measure="weight_budget", value=scale, **place)])
+            run.append([Record(layer="head.input", measure="feature_budget", value=scale + 10, **place)])
+            run.append([Record(layer="blocks.0", measure="feature_budget", value=99.0, **place)])
+        run.append([Record(layer="head", measure="weight_budget", value=77.0, baseline="untrained", epoch=epoch)])
+    assert budgets_of(run) == budgets_of(tmp_path / "run") == {"weight_budget": 2.0, "feature_budget": 12.0}
+    for name, value in (("weight_decay", 5e-4), ("feature_decay", 1e-5)):
+        run.append([Record(layer="network", measure=name, value=value, baseline=UNCONSTRAINED, epoch=3)])
+    assert budgets_of(run)["feature_decay"] == 1e-5
+    told = forecast(STEP, **budgets_of(run))
+    assert told.layer_peeled is not None
+    assert told.unconstrained is not None
+
+
+def test_a_run_without_budgets_says_so(tmp_path):
+    run = Run.create(tmp_path / "run", recipe={}, class_names=["a"], data_digest={}, device="cpu", seed=None)
+    run.append([Record(layer="head", measure="equinorm_classifier", value=1.0)])
+    with pytest.raises(OptionError) as error:
+        budgets_of(run)
+    assert str(error.value) == f"{run.path} has no weight_budget in its records; measure it again, with its head."
