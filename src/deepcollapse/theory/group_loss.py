@@ -57,7 +57,8 @@ class GroupCrossEntropy:
         odds = self.z.other - self.z.own
         if self.bias is not None:
             odds = odds + self.bias[:, None] - self.bias
-        np.fill_diagonal(odds, -self.z.contrast)
+        # A class that is alone in its group has no wrong class there, whatever the contrast says.
+        np.fill_diagonal(odds, np.where(self._sizes > 1, -self.z.contrast, -np.inf))
         return odds
 
     @cached_property

@@ -125,18 +125,23 @@ def within_budget(majority: int, minority: int, log_ratio: float, radius: float)
         a = radius / (majority - 1)
         return TwoGroupLogits(majority, minority, a, 0.0, 0.0, 0.0), _log_pull(majority, minority, a)
 
+    # With many classes a contrast answers a thousandfold to how far its price lies below 1: that distance is what is
+    # solved for, of the minority where it has a contrast, and else of the majority.
+    full = minority > 1 and log_ratio < log_collapse_ratio(majority, minority, radius)
+    ahead = log_ratio if full else 0.0
+
     def logits(depth: float) -> TwoGroupLogits | None:
-        log_price = -math.exp(depth)
+        log_price = -math.exp(depth) - ahead
         if math.isinf(log_ratio):
             a, r = _side(majority, minority, log_price, 1.0, 0.0)
             return TwoGroupLogits(majority, minority, a, 0.0, r, 0.0) if r > 0 else None
-        return stationary(majority, minority, log_price, log_price + log_ratio)
+        return stationary(majority, minority, log_price, -math.exp(depth) if full else log_price + log_ratio)
 
     found = _spend(logits, radius)
     z = logits(found)
     assert z is not None
     # The root is exact to rounding; the budget is met to the last digit.
-    return z.times(radius / z.nuclear_norm), -math.exp(found)
+    return z.times(radius / z.nuclear_norm), -math.exp(found) - ahead
 
 
 def log_collapse_ratio(majority: int, minority: int, radius: float) -> float:
