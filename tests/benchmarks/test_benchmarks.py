@@ -40,6 +40,8 @@ def test_numbers_are_sane(found):
     assert all(peak is None or 0 <= peak < 500 for peak in layer["peak_megabytes"].values())
     assert set(found["overhead"]["added"]) == set(overhead.LAYERS)
     assert all(math.isfinite(axis["exponent"]) for axis in found["growth"]["one_layer"].values())
+    descents = found["deep_descent"]["widths"].values()
+    assert all(descent["largest_difference"] < 1e-12 for descent in descents)  # loops and batches go the same way
 
 
 @pytest.mark.parametrize("name", run.NAMES)

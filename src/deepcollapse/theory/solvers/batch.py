@@ -49,6 +49,8 @@ class Batch:
 
     def only(self, kept: Bool[Tensor, " b"]) -> "Batch":
         """The members that are marked."""
+        if kept.all():
+            return self
         return Batch(self.problem, select(self.coefficients, kept), select(self.start, kept))
 
     def value(self, point: Point) -> Float64[Tensor, " b"]:
