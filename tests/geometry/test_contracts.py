@@ -25,6 +25,7 @@ FORMULAS = {
     "C-1": lambda c: c - 1,
     "-1/(C-1)": lambda c: -1 / (c - 1),
     "C/(C-1)": lambda c: c / (c - 1),
+    "sqrt(2-2 sqrt(1-1/C))": lambda c: math.sqrt(2 - 2 * math.sqrt(1 - 1 / c)),
     "-log(2C/(C-1))/2": lambda c: -math.log(2 * c / (c - 1)) / 2,
     "(2C/(C-1))^(-s/2)": lambda c: (2 * c / (c - 1)) ** -0.5,  # s = 1 by default
 }

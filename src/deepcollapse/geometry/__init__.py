@@ -20,6 +20,7 @@ from deepcollapse.geometry.duality import (
     uniform_duality_variation,
 )
 from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
+from deepcollapse.geometry.frame import orthogonal_conditioning, orthogonal_frame_error, row_alignment
 from deepcollapse.geometry.metric import METRICS, Metric
 from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.moments import ClassMoments, SpanScatter
@@ -130,6 +131,10 @@ __all__ = [
     "uniform_duality_dot",
     "uniform_duality_variation",
     "centre_logit_norm",
+    # frame
+    "orthogonal_frame_error",
+    "orthogonal_conditioning",
+    "row_alignment",
     # decision
     "linear_decisions",
     "nearest_class_means",

@@ -28,6 +28,8 @@ BY_REQUEST = {
     "uniform_duality_dot",
     "within_class_uniformity_energy",
     "numerical_rank",
+    "orthogonal_frame_error",
+    "row_alignment",
 }
 UNCENTRED = {"rankme"}  # read from the features as they are; other ranks from centred features
 FIXED_MODES = {"feature_budget": ("class", "sample")}  # weighting and centre that are part of the definition
@@ -101,6 +103,8 @@ class Evidence:
             return (w.new_zeros(len(w)) if self.bias is None else self.bias)[self.moments.present]
         if name == "centre":
             return self.moments.global_mean(self.centre)
+        if name == "class_means":
+            return self.moments.class_means()
         known = {"moments": self.moments, "means": None, "labels": self.labels, "nearest": self.nearest}
         known |= {"decisions": self.decisions, "probed": self.probed, "subset": self.minority}
         return self.means if name == "means" else self._known(known.get(name), name)
@@ -158,7 +162,7 @@ class Evidence:
     def note(self, metric: Metric, target: str) -> str | None:
         """The caveats that belong to a measure, by what it is taken of."""
         parameters = inspect.signature(metric.function).parameters.keys()
-        of_means = target == "_means" or {"moments", "means", "centre", "classifier"} & parameters
+        of_means = target == "_means" or {"moments", "means", "class_means", "centre", "classifier"} & parameters
         notes = list(self.caveats) if of_means else []
         if {"nearest", "probed"} & parameters:
             notes += self.reference_caveats

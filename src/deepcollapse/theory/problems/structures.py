@@ -92,7 +92,7 @@ class Construction(Optimum):
 
     @property
     def optimal(self) -> Answer:
-        """Whether this is the least loss there is: "yes" where proved, "no" where a better point is known, or "unknown"."""
+        """Whether this is the least loss: "yes" where proved, "no" where a better point is known, or "unknown"."""
         return self.judgement[0]
 
     @property
