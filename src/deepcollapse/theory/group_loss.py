@@ -57,8 +57,7 @@ class GroupCrossEntropy:
         odds = self.z.other - self.z.own
         if self.bias is not None:
             odds = odds + self.bias[:, None] - self.bias
-        # A class that is alone in its group has no wrong class there, whatever the contrast says.
-        np.fill_diagonal(odds, np.where(self._sizes > 1, -self.z.contrast, -np.inf))
+        np.fill_diagonal(odds, -self.z.contrast)
         return odds
 
     @cached_property
@@ -83,9 +82,9 @@ class GroupCrossEntropy:
     @cached_property
     def relative_gradient(self) -> GroupMatrix:
         """The gradient in Z over the value: that of `log_value`. Columns sum to zero."""
-        parts = np.exp(
-            self.odds - np.logaddexp(0.0, self._log_wrong) + self._log_weights - self.log_value
-        )  # of one wrong class of group h, for a class of group g
+        # Of one wrong class of group h, for a class of group g; a class alone in its group has no wrong one there.
+        odds = np.where(self._others > 0, self.odds, -np.inf)
+        parts = np.exp(odds - np.logaddexp(0.0, self._log_wrong) + self._log_weights - self.log_value)
         root = np.sqrt(self._sizes)
         apart = parts * self._sizes[:, None]
         same = np.diag(apart).copy()
