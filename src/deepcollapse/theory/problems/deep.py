@@ -14,9 +14,11 @@ from torch import Tensor
 from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.theory.problem import Point, Problem
 from deepcollapse.theory.problems.blocks import MOST_CLASSES, best_blocks, of_code
+from deepcollapse.theory.problems.classification import Classification, classify_layers, layer_geometry
 from deepcollapse.theory.problems.homogeneity import homogeneous_scales
 from deepcollapse.theory.problems.low_rank import arc_structure, searched_structure
 from deepcollapse.theory.problems.scalar_problem import checked_depth, solve_scalar
+from deepcollapse.theory.problems.stationarity import clarke_slopes
 from deepcollapse.theory.problems.strongly_regular import (
     EdgeCode,
     best_code,
@@ -135,8 +137,8 @@ class DeepUnconstrainedFeatures(Problem):
     ) -> Point:
         """The objective's gradient at each point of a batch, written out by hand: half the work of autograd.
 
-        The ReLU of layer l counts as flat at 0, as PyTorch has it; `slopes` (of layers 2 to L, in [0, 1]) gives other
-        elements of its subdifferential, for entries within `kink` of 0.
+        The ReLU counts as flat at 0, as PyTorch has it; `slopes` (of layers 2 to L, in [0, 1]) gives other elements of
+        its subdifferential, for entries within `kink` times the largest of their layer.
         """
         before = self.layers(point)
         after = [before[0], *(h.clamp_min(0) for h in before[1:-1])]
@@ -150,7 +152,11 @@ class DeepUnconstrainedFeatures(Problem):
             back = back @ weight
             if layer > 1:
                 h = before[layer - 1]
-                back *= h > kink if slopes is None else (h > kink) + slopes[layer - 2] * (h.abs() <= kink)
+                if slopes is None:
+                    back *= h > 0
+                else:
+                    zero = h.abs() <= kink * h.abs().amax(dim=(1, 2), keepdim=True)
+                    back *= ((h > 0) & ~zero) + slopes[layer - 2] * zero
         gradient["features"] = back + coefficients["feature_decay"].to(out)[:, None, None] * point["features"]
         return gradient
 
@@ -303,9 +309,30 @@ class DeepUnconstrainedFeatures(Problem):
         scales, _ = homogeneous_scales(decays, sizes, out, targets)
         return {name: scale * point[name] for name, scale in zip(self.shapes(), scales, strict=True)}
 
+    def classify(self, point: Mapping[str, Tensor]) -> Classification:
+        """What kind of point this is, and its loss over that of `collapsed`; see `Classification`."""
+        collapsed = collapsed_structure(self.num_classes, self.depth).at_best_scales(self._terms)
+        return classify_layers(self.layers(point), self.num_classes, self.value(point), collapsed.loss)
+
     def geometry(self, point: Mapping[str, Tensor]) -> dict[str, float]:
-        """Measures of every layer."""
-        return {}
+        """Deep neural collapse and rank by layer, as "trace_ratio.H2"; see `layer_geometry` for all names.
+
+        >>> problem = DeepUnconstrainedFeatures.uniform(6, depth=3, decay=0.01, width=6)
+        >>> seen = problem.geometry(problem.strongly_regular().point())
+        >>> seen["numerical_rank.H2"], seen["numerical_rank.relu(H3)"], round(seen["row_alignment.W3"], 12)
+        (4.0, 6.0, 0.0)
+        """
+        return layer_geometry(self.layers(point), point, self.num_classes)
+
+    def stationarity(self, point: Mapping[str, Tensor], kink: float = 1e-9) -> tuple[tuple[float, ...], float]:
+        """(slopes, residual): ReLU slopes at 0, one a layer, and the largest entry of the gradient that they leave.
+
+        Near 0 the point is stationary in Clarke's sense, even where PyTorch's slope of 0 at 0 shows a gradient; see
+        `clarke_slopes`. Entries within `kink` times the largest of their layer count as 0.
+        """
+        batch = {name: tensor[None] for name, tensor in point.items()}
+        coefficients = {name: c[None] for name, c in self.coefficients().items()}
+        return clarke_slopes(lambda slopes: self.gradient(batch, coefficients, slopes, kink), self.depth)
 
 
 def _listed(widths: tuple[int, ...]) -> str:

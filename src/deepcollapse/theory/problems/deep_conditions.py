@@ -1,0 +1,86 @@
+r"""When deep neural collapse is optimal: conditions on the number of classes and of layers.
+
+What is quoted stands in the papers' abstracts or theorems and is not proved again here; what is computed here is a
+construction whose loss lies below that of collapse at all decays where collapse is not all zero itself. A block of
+classes that beats collapse beats it for every larger number of classes too (see `blocks`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deepcollapse.errors import OptionError, TooFewClassesError
+from deepcollapse.theory.problems.scalar_problem import checked_depth
+from deepcollapse.theory.problems.structures import Answer
+
+# The fewest classes from which collapse is beaten by a construction made here, by number of layers; from four layers
+# on, by three classes on an arc, and before by strongly regular graphs. The tests work these out again.
+BEATEN_FROM = {2: 15, 3: 10, 4: 3}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether collapse is optimal, in a word and in a sentence; `source` is a key of the references or "derived here".
+
+    `quoted` is True where the answer rests on a paper's theorem and False where it is computed or proved here.
+    """
+
+    answer: Answer
+    because: str
+    source: str
+    quoted: bool
+
+
+def collapse_wins(
+    num_classes: int, depth: int, loss: Literal["squared", "cross-entropy"] = "squared", linear: bool = False
+) -> Verdict:
+    """Whether deep neural collapse is optimal in the deep unconstrained-features model, for all decays it is for.
+
+    `depth` is the number of weight matrices L, and `linear` leaves out the ReLUs between them. Layers are wide enough
+    for every solution that is spoken of, and decays weak enough that all zero is not better. "no" says that some point
+    is below collapse, "unknown" that neither is known. Raises TooFewClassesError below two classes, and OptionError for
+    a depth below 1 or another loss.
+
+    >>> collapse_wins(10, 4).answer, collapse_wins(2, 4).answer, collapse_wins(9, 3).answer
+    ('no', 'yes', 'unknown')
+    """
+    checked_depth(depth)
+    if num_classes < 2:
+        raise TooFewClassesError(f"theory compares classes: it needs at least 2 of them; got {num_classes}.")
+    if loss == "cross-entropy":
+        return _cross_entropy(num_classes, depth, linear)
+    if loss != "squared":
+        raise OptionError(f"conditions are known for the losses 'squared' and 'cross-entropy'; got {loss!r}.")
+    return _squared(num_classes, depth, linear)
+
+
+def _squared(num_classes: int, depth: int, linear: bool) -> Verdict:
+    if linear or depth == 1:
+        why = "without ReLUs each singular value of the output is chosen on its own, and collapse chooses all alike"
+        return Verdict("yes", why, "derived here", quoted=False)
+    if num_classes == 2:
+        why = "for two classes collapse is the unique optimum at any depth"
+        return Verdict("yes", why, "sukenik2023", quoted=True)
+    fewest = BEATEN_FROM[min(depth, 4)]
+    if num_classes >= fewest:
+        better = "three classes on an arc" if depth > 3 else f"the strongly regular graph of {fewest} classes"
+        why = f"{better}, with any further classes beside it, has a lower loss"
+        if depth > 3 and num_classes > 5:
+            why += " (and strongly regular graphs a still lower one: Súkeník, Lampert & Mondelli 2024)"
+        return Verdict("no", why, "derived here", quoted=False)
+    if depth == 2:
+        why = "for two layers collapse is optimal under an extra assumption, which fails from 15 classes on"
+        return Verdict("unknown", why, "tirer2022", quoted=True)
+    why = f"collapse is beaten from {fewest} classes on; below that, at some decays at most"
+    return Verdict("unknown", why, "derived here", quoted=False)
+
+
+def _cross_entropy(num_classes: int, depth: int, linear: bool) -> Verdict:
+    if depth == 1:
+        why = "with one layer the optimum is a simplex equiangular tight frame"
+        return Verdict("yes", why, "zhu2021", quoted=True)
+    if linear and num_classes >= (6 if depth == 2 else 4):
+        return Verdict("no", "a structure of lower rank has a lower loss", "garrod2025", quoted=True)
+    if not linear and ((num_classes >= 10 and depth >= 5) or (num_classes >= 16 and depth == 4)):
+        why = "a structure of lower rank has a lower loss, under a technical assumption"
+        return Verdict("no", why, "garrod2025", quoted=True)
+    return Verdict("unknown", "no condition is known for so few classes or layers", "garrod2025", quoted=True)
