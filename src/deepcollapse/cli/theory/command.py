@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from deepcollapse.cli.theory.deep_ufm import DeepUfm
 from deepcollapse.cli.theory.forecast import Forecast
 from deepcollapse.cli.theory.layer_peeled import LayerPeeled
 from deepcollapse.cli.theory.phase_diagram import PhaseDiagram
@@ -20,6 +21,7 @@ class Theory:
         Annotated[Ufm, tyro.conf.subcommand("ufm")]
         | Annotated[LayerPeeled, tyro.conf.subcommand("layer-peeled")]
         | Annotated[Seli, tyro.conf.subcommand("seli")]
+        | Annotated[DeepUfm, tyro.conf.subcommand("deep-ufm")]
         | Annotated[Forecast, tyro.conf.subcommand("forecast")]
         | Annotated[PhaseDiagram, tyro.conf.subcommand("phase-diagram")]
     )

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcollapse.report.theory.diagram import LAYER_PEELED, SELI, UNCONSTRAINED
 from deepcollapse.theory.groups import Groups
+
+if TYPE_CHECKING:
+    from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
 
 Row = dict[str, Any]
 
@@ -107,5 +110,34 @@ def _angle(model: str, of: tuple[int, int], budget: float | None, ratio: float, 
 
 
 def depths(classes: Iterable[int], depths: Iterable[int], decay: float) -> list[Row]:
-    """Losses of collapse and of the best known low-rank solution, for each depth and number of classes."""
-    return []
+    """Losses of collapse and of the best known low-rank solution, for each number of layers and of classes.
+
+    Where collapse is the best that is known, the strongly regular graph stands beside it, if there is one.
+    """
+    from deepcollapse.cli.theory.deep_ufm import most_width
+    from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+
+    return [
+        _depth(DeepUnconstrainedFeatures.uniform(size, depth, decay, most_width(size)))
+        for depth in depths
+        for size in classes
+    ]
+
+
+def _depth(problem: "DeepUnconstrainedFeatures") -> Row:
+    from deepcollapse.theory.problems.strongly_regular import strongly_regular_ratio, vertices_of
+
+    collapsed, best = problem.collapsed(), problem.optimum()
+    vertices = vertices_of(problem.num_classes) if problem.depth > 1 else None
+    # At six classes and two layers both cost the same, but for rounding.
+    low = best if best.loss < (1 - 1e-9) * collapsed.loss else problem.strongly_regular() if vertices else None
+    loss = low.loss if low is not None and low.nontrivial else math.nan
+    return {
+        "classes": problem.num_classes,
+        "depth": problem.depth,
+        "loss_collapsed": collapsed.loss,
+        "loss_low_rank": loss,
+        "loss_ratio": loss / collapsed.loss,
+        "kappa_ratio": strongly_regular_ratio(vertices, problem.depth) if vertices else math.nan,
+        "low_rank": None if math.isnan(loss) or low is None else low.name,
+    }

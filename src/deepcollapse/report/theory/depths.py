@@ -1,9 +1,12 @@
 """What collapse costs in deep networks: solutions of low rank beside it, over depth and number of classes."""
 
 import math
+from collections.abc import Sequence
+from html import escape
 
 from deepcollapse.report.figures.style import GREY, Figure, Frame, Key, Section, depth_color, layout
-from deepcollapse.report.theory.diagram import Diagram
+from deepcollapse.report.figures.text import listed
+from deepcollapse.report.theory.diagram import Diagram, Row
 from deepcollapse.report.theory.pieces import curve, exact, log_axis
 from deepcollapse.report.words import percent
 
@@ -20,15 +23,25 @@ def section(diagram: Diagram) -> Section | None:
     decay = diagram.settings.get("decay", math.nan)
     intro = (
         "In the deep unconstrained features model every layer has weight decay. Deep neural collapse has K directions "
-        "in every layer; solutions of lower rank save decay in each of them, and from three layers and ten classes, or "
-        f"four layers and six, a known one is cheaper. Here (decay {decay:g}) the largest saving is "
-        f"{percent(1 - best['loss_ratio'])}, with {best['classes']} classes and {best['depth']} layers "
-        f"({best['low_rank']}). The low-rank solutions are the best that are known, so the true optimum may be lower "
-        "still."
+        f"in every layer; solutions of lower rank save decay in each of them. {_wins(known)} Here (decay {decay:g}) "
+        f"the largest saving is {percent(1 - best['loss_ratio'])}, with {best['classes']} classes and {best['depth']} "
+        f"layers ({best['low_rank']}). The low-rank solutions are the best that are known, so the true optimum may be "
+        "lower still."
     )
     depths = sorted({row["depth"] for row in known})
     keys = [Key(f"{depth} layers", depth_color(i, len(depths))) for i, depth in enumerate(depths)]
     return Section("Collapse against low rank in deep networks", intro, [_losses(diagram), _kappas(diagram)], keys)
+
+
+def _wins(known: Sequence[Row]) -> str:
+    """From how many classes on a known solution of low rank is cheaper, by depth."""
+    first: dict[int, list[int]] = {}
+    for depth in sorted({row["depth"] for row in known}):
+        classes = [row["classes"] for row in known if row["depth"] == depth and row["loss_ratio"] < 1 - 1e-9]
+        if classes:
+            first.setdefault(min(classes), []).append(depth)
+    told = [f"{classes} classes with {listed([*map(str, depths)])} layers" for classes, depths in first.items()]
+    return f"A known one is cheaper than collapse from {listed(told)} on." if told else ""
 
 
 def _losses(diagram: Diagram) -> Figure:
@@ -71,16 +84,17 @@ def _losses(diagram: Diagram) -> Figure:
         plan,
         height=340,
         looks="White: collapse costs no more. Blue: low rank is cheaper, and collapse cannot be the optimum. "
-        "Orange: the low-rank solution costs more. Grey: no construction, or nothing but zero pays.",
+        "Orange: the low-rank solution costs more. Grey: none is known.",
         alt="The ratio of losses over the number of layers and of classes.",
     )
 
 
-def _told(row) -> str:
-    name = str(row["low_rank"] or "no construction")
+def _told(row: Row) -> str:
+    """What the hover says of a cell; the names of long solutions are broken into lines."""
+    name = escape(str(row["low_rank"] or "none")).replace(" + ", "<br>+ ")
     return (
-        f"{row['classes']} classes, {row['depth']} layers<br>ratio {row['loss_ratio']:.8g}<br>"
-        f"collapsed {row['loss_collapsed']:.8g}<br>{name} {row['loss_low_rank']:.8g}"
+        f"{row['classes']} classes, {row['depth']} layers: ratio {row['loss_ratio']:.8g}<br>"
+        f"collapse {row['loss_collapsed']:.8g}, low rank {row['loss_low_rank']:.8g}<br>{name}"
     )
 
 
