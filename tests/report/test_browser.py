@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+from predicted_sample import add_predictions
 from sample import make_run
 
 from deepcollapse.report import write_page
@@ -21,13 +22,14 @@ FLAGS = shlex.split(
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt-get install chromium)")
 def test_a_real_browser_draws_every_figure_and_complains_of_nothing(tmp_path):
     run = make_run(tmp_path / "run", name="<script>alert(1)</script>", class_names=("</script>", "<b>", "&amp;", "eel"))
+    add_predictions(run)
     page = write_page(run, tmp_path / "page.html")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     dom = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
     figures = len(re.findall(r'<figure class="plot', dom))
-    assert figures == 19
-    assert 'data-drawn="19"' in dom
+    assert figures == 22
+    assert 'data-drawn="22"' in dom
     # Two layers of SVG a figure; the simplex in space has its points in WebGL.
     assert dom.count('class="main-svg"') >= 2 * figures
     assert dom.count("<canvas") >= 1

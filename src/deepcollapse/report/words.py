@@ -109,6 +109,20 @@ WORDS: dict[str, Words] = {
         "GNC3", "self-duality, class by class", "One less the mean cosine of classifier row and class mean.", 0
     ),
     "centre_logit_norm": Words("", "logits at the centre", "How far from even the decision at the centre is.", 0),
+    "minority_angle_mean": Words(
+        "", "cosine between small classes", "1 when the small classes have become one; minority collapse.", None
+    ),
+    "minority_angle_min": Words(
+        "", "cosine between small classes, least", "That of the two small classes that are widest apart.", None
+    ),
+    "minority_norm_ratio": Words(
+        "", "length of small classes over large ones", "0 when the small classes have vanished, 1 when balanced.", 1
+    ),
+    "weight_budget": Words("E_W", "mean squared length of classifier rows", "How large the classifier is.", None),
+    "feature_budget": Words(
+        "E_H", "mean squared distance of features from their mean", "How large the features are, class by class.", None
+    ),
+    "bias_norm": Words("", "length of the classifier's bias", "How far the classifier leans without seeing.", None),
     "present_classes": Words("", "classes with samples", "How many classes have samples at all.", None),
     "smallest_class": Words("", "samples in the smallest class", "Few samples make NC1 look smaller.", None),
     "largest_class": Words("", "samples in the largest class", "How many samples the largest class has.", None),
