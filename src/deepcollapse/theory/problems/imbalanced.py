@@ -164,7 +164,10 @@ class UnconstrainedImbalanced(Problem):
 
     def geometry(self, point: Mapping[str, Tensor]) -> dict[str, float]:
         """What the measures of trained networks say of the point's features, classifier and bias."""
-        moments = collect(point["features"], self.labels, self.num_classes, scatter="pooled")
+        counts = self.class_counts
+        moments = collect(
+            point["features"], self.labels, self.num_classes, scatter="class_weighted", class_counts=counts
+        )
         return head_geometry(moments, point["classifier"], point.get("bias"))
 
     # --- the answer ------------------------------------------------------------------------------------------------
