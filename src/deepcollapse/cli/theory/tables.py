@@ -81,7 +81,9 @@ def angles(
         of = (majority, classes - majority)
         for ratio in _ratios(highest):
             rows.append(_angle(SELI, of, None, ratio, Seli(Groups.two(*of, ratio)).optimum().facts()))
-        counts = {max(1, round(per_class / ratio)) for ratio in _ratios(min(highest, per_class))} if decays else ()
+        counts = (
+            {max(1, round(per_class / ratio)) for ratio in _ratios(min(highest, float(per_class)))} if decays else ()
+        )
         for count in sorted(counts, reverse=True):
             groups = Groups(of, (float(per_class), float(count)))
             facts = UnconstrainedImbalanced(groups, decays[0], decays[1]).optimum().facts()

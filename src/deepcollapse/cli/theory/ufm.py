@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from deepcollapse.theory.problems.free_features import FreeFeatures
 
 
+ZERO = "By the unconstrained-features model {}."
+
+
 @dataclass(frozen=True)
 class Ufm:
     """Unconstrained features: which geometry a loss and weight decays lead to."""
@@ -55,7 +58,7 @@ class Ufm:
             return 0
         show_facts(facts)
         if optimum.trivial:
-            told(sentence(facts["note"]), "What to do: weaken a decay; there is no geometry to see before that.")
+            told(ZERO.format(facts["note"]), "What to do: weaken a decay; there is no geometry to see before that.")
             return 0
         told(
             self._shape(groups.num_classes, facts),

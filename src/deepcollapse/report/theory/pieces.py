@@ -38,7 +38,7 @@ def log_axis(low: float, high: float, title: str) -> dict[str, Any]:
     }
 
 
-def curve(name: str, x: Sequence[float], y: Sequence[float], color: str, hover: str, **more: Any) -> Trace:
+def curve(name: str, x: Sequence[float | int], y: Sequence[float | int], color: str, hover: str, **more: Any) -> Trace:
     """A line whose points keep nine figures for the hover; what is not finite is a gap."""
     return {
         "type": "scatter",
@@ -52,7 +52,7 @@ def curve(name: str, x: Sequence[float], y: Sequence[float], color: str, hover: 
     }
 
 
-def exact(values: Iterable[float]) -> list[float | None]:
+def exact(values: Iterable[float | int]) -> list[float | None]:
     """Numbers with nine figures, and None where they are not finite.
 
     >>> exact([1 / 3, float("nan")])

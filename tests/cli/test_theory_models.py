@@ -1,0 +1,173 @@
+"""`deepcollapse theory` with the models that need no page: numbers, words, and errors."""
+
+import math
+
+import pytest
+
+TWO = ["--majority", "5", "--minority", "5", "--ratio"]
+COSINES = ["cos_w_minority", "cos_w_majority", "cos_w_cross"]
+KEYS = ["phase", "a", "b", "r", "rho", "mu", "loss", *COSINES, "gap", "threshold_ratio"]
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def test_the_layer_peeled_model_to_every_digit(call):
+    done = call("theory", "layer-peeled", *TWO, 10, "--weight-budget", 1, "--feature-budget", 5, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert [*done.json][:12] == KEYS
+    assert done.json["phase"] == "full"
+    assert done.json["cos_w_minority"] == pytest.approx(0.5174962815, abs=1e-10)
+    assert done.json["threshold_ratio"] == pytest.approx(12.192447, rel=1e-7)
+
+
+def test_unconstrained_features_to_every_digit(call):
+    sizes, decays = ["--classes", 10, "--per-class", 5000], ["--weight-decay", 5e-4, "--feature-decay", 1e-5]
+    done = call("theory", "ufm", *sizes, *decays, "--json")
+    assert [*done.json][:4] == ["margin", "weight_norm_squared", "feature_norm_squared", "loss"]
+    numbers = [done.json[name] for name in [*done.json][:4]]
+    assert numbers == pytest.approx([5.25227342805, 472.704608524, 23635.2304262, 0.282396242764], rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "value"),
+    [
+        ("--loss label-smoothing --smoothing 0.05 --weight-decay 5e-3", "margin", 4.06175635631),
+        ("--loss label-smoothing --weight-decay 5e-3", "margin", 3.45424682825),
+        ("--loss focal --weight-decay 5e-4", "margin", 3.20618254568),
+        ("--loss focal --focus 3 --weight-decay 5e-4", "margin", 2.63324200164),
+        ("--loss mse --bias free --weight-decay 5e-3", "bias", 0.25),
+        ("--loss mse --bias 0.2 --weight-decay 5e-3", "mean_value", 1.57105391319),
+    ],
+)
+def test_losses_and_biases(flags, name, value, call):
+    done = call("theory", "ufm", "--classes", 4, "--per-class", 3, "--feature-decay", 1e-3, *flags.split(), "--json")
+    assert done.json[name] == pytest.approx(value, rel=1e-11)
+
+
+def test_seli_to_every_digit(call):
+    done = call("theory", "seli", *TWO, 100, "--json")
+    assert done.json["cos_w_minority"] == pytest.approx(0.338026075390, abs=1e-12)
+    assert [group["samples"] for group in done.json["groups"]] == [100.0, 1.0]
+
+
+def test_two_groups_and_their_counts_are_one_model(call):
+    flags = ["--weight-decay", 0.02, "--feature-decay", 0.02, "--json"]
+    two = call("theory", "ufm", "--majority", 2, "--minority", 3, "--ratio", 2, "--per-class", 4, *flags).json
+    counts = call("theory", "ufm", "--counts", 8, 8, 4, 4, 4, *flags).json
+    assert two == counts
+    assert two["weight_norm_squared"] == pytest.approx(26.5091777430245, rel=1e-9)
+    assert [group["collapsed"] for group in two["groups"]] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        ("10", "minority classes stand 58.8° apart; balanced classes would stand 96.4° apart. "),
+        ("10", "R0 = 12.1924 on: 10 is a factor of 1.22 below it. "),
+        ("100", "minority collapse: the classifiers of the 5 minority classes coincide"),
+        ("100", "show each minority sample more than 8.202 times to part the classes, 100 times to restore"),
+        ("inf", "here they have no samples. What to do: collect samples"),
+        ("1e400", "here they have no samples"),
+    ],
+)
+def test_the_verdict_says_phase_distance_and_remedy(ratio, said, call):
+    assert said in " ".join(call("theory", "layer-peeled", *TWO, ratio).out.split()) + " "
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("layer-peeled --majority 7 --minority 3 --ratio 6", "the 3 minority classes are erased"),
+        ("layer-peeled --majority 9 --minority 1 --ratio 5", "the one minority class is erased"),
+        ("layer-peeled --classes 10", "balanced classes form a simplex ETF: every two stand 96.4° apart."),
+        ("layer-peeled --counts 500 500 100 100 10 10", "2 of 6 classes coincide with others of their size"),
+        ("layer-peeled --counts 5 5 4 3", "all classes stand apart"),
+        ("ufm --classes 10", "the classes form a simplex ETF: every two of the 10 classes stand 96.4° apart."),
+        ("ufm --classes 4 --loss mse", "the classes form an orthogonal frame: every two of the 4 classes stand 90.0°"),
+        ("ufm --classes 4 --loss mse --bias 0.01", "something between an orthogonal frame and a simplex ETF."),
+        ("ufm --classes 4 --per-class 9 --weight-decay 99", "What to do: weaken a decay"),
+        ("ufm --counts 9 9 2 2 --weight-decay .1 --feature-decay .1", "those with 2 samples do, so the network cannot"),
+        ("ufm --counts 9 9 5 5", "here none do, and all classes stand apart."),
+        ("seli --counts 9 9 5 5", "no classes coincide at any finite ratio"),
+    ],
+)
+def test_the_verdict_names_the_model(flags, said, call):
+    done = call("theory", *flags.split())
+    assert (done.code, done.err) == (0, "")
+    words = " ".join(done.out.split())
+    assert said in words
+    assert any(f"{start} the {name} model" in words for start in ("By", "of") for name in MODELS) or "By SELI" in words
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+MODELS = ("layer-peeled", "unconstrained-features")
+
+
+def test_many_groups_are_cut_off_and_said_to_be(call):
+    done = call("theory", "seli", "--counts", *range(1, 26))
+    assert "5 more groups with fewer samples are in the output of --json." in done.out
+    assert len(call("theory", "seli", "--counts", *range(1, 26), "--json").json["groups"]) == 25
+
+
+def test_a_forecast_for_ones_own_counts(call):
+    done = call("theory", "forecast", "--counts", 500, 500, 5, 5)
+    assert (done.code, done.err) == (0, "")
+    words = " ".join(done.out.split())
+    assert "expects minority collapse" in words
+    assert "These are the budgets E_W = 1 and E_H = 5 of the experiments that found minority collapse." in words
+    facts = call("theory", "forecast", "--counts", 500, 500, 5, 5, "--json").json
+    assert (facts["phase"], facts["weight_budget"], facts["feature_budget"]) == ("collapse", 1.0, 5.0)
+    decays = ["--weight-decay", 0.01, "--feature-decay", 0.01, "--json"]
+    assert call("theory", "forecast", "--counts", 500, 500, 5, 5, *decays).json["ufm_collapsed"] == [2, 3]
+
+
+WAYS = "Give --classes 10, or --majority 5 --minority 5 --ratio 10, or --counts 500 500 50."
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("ufm", f"say which classes there are in one way; got none. {WAYS}"),
+        (
+            "seli --classes 4 --counts 3 4",
+            f"say which classes there are in one way; got --classes and --counts. {WAYS}",
+        ),
+        ("layer-peeled --majority 4", f"say which classes there are in one way; got --majority. {WAYS}"),
+        ("layer-peeled --classes 1", "theory compares classes: it needs at least 2 of them; got 1."),
+        (
+            "layer-peeled --majority 5 --minority 5 --ratio 0.5",
+            "the ratio of majority to minority samples must be 1 or more; got 0.5.",
+        ),
+        (
+            "layer-peeled --classes 5 --weight-budget 0",
+            "weight_budget is a mean squared length: it must be finite and above 0; got 0.",
+        ),
+        ("ufm --classes 4 --bias some", "--bias is none, free or a decay such as 0.01; got some."),
+        ("ufm --classes 4 --focus 2", "--focus goes with --loss focal; got --loss cross-entropy."),
+        ("ufm --classes 4 --loss mse --smoothing 0", "--smoothing goes with --loss label-smoothing; got --loss mse."),
+        ("ufm --counts 2.5 2.5", "classes have whole numbers of samples here; got 2.5."),
+        (
+            "ufm --counts 4 2 --loss mse",
+            "classes of different sizes are solved for cross-entropy alone; got --loss mse. Give --classes and "
+            "--per-class for balanced ones.",
+        ),
+        ("forecast", "say how many samples each class has, for example --counts 500 500 50 50."),
+    ],
+)
+def test_errors_in_words_and_in_json(flags, message, call):
+    done = call("theory", *flags.split())
+    assert (done.code, done.out, done.err) == (1, "", f"deepcollapse: {message}\n")
+    done = call("theory", *flags.split(), "--json")
+    assert (done.code, done.err, done.json["message"]) == (1, "", message)
+
+
+def test_numbers_that_are_none_are_a_usage_error(call):
+    done = call("theory", "seli", "--counts", "many", "--json")
+    assert (done.code, done.json["error"]) == (2, "OptionError")
+    assert "could not convert string to float: 'many'" in done.json["message"]
+
+
+def test_what_is_undefined_is_null(call):
+    facts = call("theory", "layer-peeled", "--majority", 7, "--minority", 3, "--ratio", 6, "--json").json
+    assert (facts["phase"], facts["cos_w_minority"]) == ("erased", None)
+    assert math.isfinite(facts["loss"])
