@@ -14,10 +14,19 @@ import torch
 
 from deepcollapse.errors import OptionError
 from deepcollapse.theory.problems.low_rank import arc_structure
-from deepcollapse.theory.problems.strongly_regular import EdgeCode, code_sizes, refined_code
+from deepcollapse.theory.problems.strongly_regular import (
+    EdgeCode,
+    best_subset,
+    code_sizes,
+    fewest_vertices,
+    partial_structure,
+    refined_code,
+    vertices_of,
+)
 from deepcollapse.theory.problems.structures import Construction, Factors, Terms, all_zero, collapsed_structure
 
 MOST_CLASSES = 1000  # the partition is worked out class by class
+LARGEST_PARTIAL = 45  # whose eigenvalues have to be computed; more classes are put into several blocks
 MOST_STATES = 2_000_000  # in the table of classes and spare neurons; spare ones beyond that are left unused
 
 
@@ -33,14 +42,15 @@ class Block:
     @property
     def excess(self) -> int:
         """How many neurons more than classes it needs."""
-        return self.width - self.size
+        return max(0, self.width - self.size)
 
 
 def best_blocks(terms: Terms, *, refined: bool) -> Construction:
     """The partition of least loss into single classes and whatever larger block is known and fits.
 
-    Larger blocks are strongly regular graphs; and where `refined`, these with ridge last weights, and three classes
-    on an arc. Classes that the width has no room for are given up, at 1/2 each. Raises OptionError past 1000 classes.
+    Larger blocks are strongly regular graphs; and where `refined`, these with ridge last weights, some of the edges of
+    such a graph, and three classes on an arc. Classes that the width has no room for are given up, at 1/2 each. Raises
+    OptionError past 1000 classes.
     """
     if terms.num_classes > MOST_CLASSES:
         raise OptionError(
@@ -65,6 +75,10 @@ def _known_blocks(terms: Terms, refined: bool) -> Iterator[Block]:
     yield block(1, lambda share: collapsed_structure(1, depth).at_best_scales(share))
     if refined and depth > 2 and terms.num_classes > 2:
         yield block(3, lambda share: arc_structure(share.decays).refined(share))
+    for size in range(4, min(terms.num_classes, LARGEST_PARTIAL) + 1) if refined and depth > 1 else ():
+        if vertices_of(size) is None and (subset := best_subset(fewest_vertices(size), depth, terms.width)):
+            partial = partial_structure(size, depth, subset)
+            yield block(size, lambda share, partial=partial: partial.refined(share))
     vertices = 4
     while depth > 1 and (size := math.comb(vertices, 2)) <= min(terms.num_classes, terms.width):
         for subset in code_sizes(vertices, terms.width):

@@ -22,7 +22,9 @@ from deepcollapse.theory.problems.stationarity import clarke_slopes
 from deepcollapse.theory.problems.strongly_regular import (
     EdgeCode,
     best_code,
-    code_sizes,
+    best_subset,
+    fewest_vertices,
+    partial_structure,
     refined_code,
     vertices_of,
 )
@@ -213,6 +215,17 @@ class DeepUnconstrainedFeatures(Problem):
         code = refined_code(self._code(subset), self.depth, self.factor_decays)
         return self._known(code.structure(self.depth).refined(self._terms))
 
+    def partial_graph(self, subset: int | None = None) -> Construction:
+        """Classes as the first K edges of a complete graph that has K or more, refined: for any K of 4 and more.
+
+        Raises OptionError below 4 classes or two layers, and for too narrow layers. Derived here.
+        """
+        vertices = fewest_vertices(self.num_classes)
+        if self.num_classes < 4:
+            raise OptionError(f"edges of a graph need 4 classes or more; got {self.num_classes}. See arc().")
+        code = best_code(vertices, self.depth, self.width, subset)
+        return self._known(partial_structure(self.num_classes, self.depth, code.subset).refined(self._terms))
+
     def blocks(self, *, refined: bool = False) -> Construction:
         """Classes in blocks that share no coordinates, each at its best; see `best_blocks`.
 
@@ -251,9 +264,8 @@ class DeepUnconstrainedFeatures(Problem):
         vertices = vertices_of(self.num_classes)
         if self.num_classes <= MOST_CLASSES:
             found.append(best_blocks(self._terms, refined=True))
-        if vertices and self.depth > 1 and (sizes := code_sizes(vertices, self.width)):
-            best = min((EdgeCode(vertices, s) for s in sizes), key=lambda code: code.log_price(self.depth))
-            found.append(refined_code(best, self.depth, self.factor_decays).structure(self.depth).refined(self._terms))
+        if vertices and self.depth > 1 and (subset := best_subset(vertices, self.depth, self.width)):
+            found.append(of_code(EdgeCode(vertices, subset), self._terms, refined=True))
         found.append(collapsed_structure(self.num_classes, self.depth).at_best_scales(self._terms))
         return min((c for c in found if self._fits(c)), key=lambda c: c.loss)
 

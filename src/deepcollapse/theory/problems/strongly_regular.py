@@ -9,6 +9,7 @@ Mondelli 2024, whose published properties this one has; layers of signs and thei
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import torch
@@ -17,7 +18,14 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.problems.structures import Factors, Structure, ridge_scale, shape_factors, shape_ranks
+from deepcollapse.theory.problems.structures import (
+    Factors,
+    Structure,
+    ridge_scale,
+    shape_factors,
+    shape_ranks,
+    shape_structure,
+)
 
 
 def vertices_of(num_classes: int) -> int | None:
@@ -153,9 +161,12 @@ def best_code(vertices: int, depth: int, width: int, subset: int | None = None) 
             f"the strongly regular graph on {vertices} vertices with subsets of {s} needs layers of width "
             f"{math.comb(vertices, s)}; got {width}."
         )
-    if subset is not None:
-        return EdgeCode(vertices, subset)
-    return min((EdgeCode(vertices, s) for s in fitting), key=lambda code: code.log_price(depth))
+    return EdgeCode(vertices, subset or best_subset(vertices, depth, width))
+
+
+def best_subset(vertices: int, depth: int, width: int) -> int:
+    """The subset size of the cheapest code of equal signs that fits, 0 where none does."""
+    return min(code_sizes(vertices, width), key=lambda s: EdgeCode(vertices, s).log_price(depth), default=0)
 
 
 def strongly_regular_ratio(vertices: int, depth: int, subset: int | None = None) -> float:
@@ -170,6 +181,35 @@ def strongly_regular_ratio(vertices: int, depth: int, subset: int | None = None)
     code = best_code(vertices, depth, math.comb(vertices, vertices // 2), subset)
     collapsed = math.log(math.comb(vertices, 2)) * (depth + 1)
     return math.exp((code.log_price(depth) - collapsed) / (depth + 1))
+
+
+@lru_cache(maxsize=1024)
+def partial_structure(num_classes: int, depth: int, subset: int, vertices: int | None = None) -> Structure:
+    """The first `num_classes` edges of a complete graph in place of all: a structure for any number of classes.
+
+    On as few vertices as have so many edges, where not told; rows that no edge needs are left out. Its eigenvalues are
+    computed, not known by formula. Raises OptionError below two layers. Derived here.
+
+    >>> partial_structure(8, depth=3, subset=3).widths
+    (5, 5, 10)
+    """
+    if depth < 2:
+        raise OptionError(f"a strongly regular graph needs a ReLU, so two layers or more; got depth={depth}.")
+    r = fewest_vertices(num_classes) if vertices is None else vertices
+    shape, signs = incidence(r)[:num_classes], sign_rows(r, subset)
+    used = (shape @ signs.T).amax(dim=0) > 0
+    name = f"{num_classes} of {math.comb(r, 2)} edges of a strongly regular graph, subsets of {subset}"
+    return shape_structure(name, shape, signs[used], depth)
+
+
+def fewest_vertices(num_classes: int) -> int:
+    """The least r of 4 and more with r(r-1)/2 >= K.
+
+    >>> fewest_vertices(10), fewest_vertices(11)
+    (5, 6)
+    """
+    r = max(4, (1 + math.isqrt(8 * num_classes)) // 2)
+    return r if math.comb(r, 2) >= num_classes else r + 1
 
 
 def refined_code(code: EdgeCode, depth: int, decays: tuple[float, ...]) -> EdgeCode:
