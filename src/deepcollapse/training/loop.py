@@ -13,11 +13,19 @@ from deepcollapse.measurement import BASELINES, Measurement, measure
 from deepcollapse.measurement.capture import Capture
 from deepcollapse.networks import load_network
 from deepcollapse.records import Run
+from deepcollapse.theory.beside import with_predictions
 from deepcollapse.training.checkpoint import Checkpoint, latest, save_weights
 from deepcollapse.training.data import Split, Splits, prepare, training_batches
 from deepcollapse.training.estimate import seconds_of_training
 from deepcollapse.training.evaluate import Scores, evaluate
-from deepcollapse.training.objective import decay_penalty, logits_of, loss_function, loss_unit, optimiser
+from deepcollapse.training.objective import (
+    decay_penalty,
+    gradient_decay,
+    logits_of,
+    loss_function,
+    loss_unit,
+    optimiser,
+)
 from deepcollapse.training.place import Place, serving_threads, threads_before
 from deepcollapse.training.recipe import Recipe
 from deepcollapse.training.rows import epoch_rows, onset_row
@@ -39,7 +47,7 @@ def train(
 
     Accuracy and loss of both splits are recorded after every epoch; every measure at epoch 0, log-spaced epochs, TPT
     onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and the end, there beside
-    an untrained copy and shuffled labels. Each measured epoch leaves a checkpoint; with `resume` a stopped run goes on
+    an untrained copy, shuffled labels, and what theory's models predict. Each measured epoch leaves a checkpoint; with `resume` a stopped run goes on
     from it and ends with the same records, bit for bit on a CPU with as many threads.
 
     Raises RunError for a folder that is no such run or was begun on other data, DivergedError (what was recorded
@@ -207,7 +215,8 @@ class Training:
             raise self._diverged(epoch, "features are NaN or infinite") from error
         unit = loss_unit(self.recipe)
         records = (replace(row, unit=unit) if row.measure == "loss" else row for row in measurement.records)
-        return replace(measurement, records=tuple(records))
+        found, decay = replace(measurement, records=tuple(records)), gradient_decay(self.recipe)
+        return with_predictions(found, loss=self.recipe.loss, weight_decay=decay) if last else found
 
     def _scores(self, epoch: int, split: Split, measurement: Measurement | None) -> Scores:
         """Accuracy and loss in eval mode: those of the measurement, or of a plain pass."""

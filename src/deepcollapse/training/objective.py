@@ -43,6 +43,15 @@ def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     return kind(parameters, lr=recipe.rate, weight_decay=recipe.decay)
 
 
+def gradient_decay(recipe: Recipe) -> float | None:
+    """The weight decay that is part of the loss's gradient; None for AdamW, whose decay stands apart from it.
+
+    >>> gradient_decay(Recipe(decay=0.5)), gradient_decay(Recipe(optimiser="adamw"))
+    (0.5, None)
+    """
+    return None if recipe.optimiser == "adamw" else recipe.decay
+
+
 def decay_penalty(recipe: Recipe, network: nn.Module) -> float:
     """(decay / 2) times the sum of squared parameters: what weight decay adds to the loss under plain descent.
 
