@@ -302,6 +302,7 @@ class ImbalancedOptimum(GroupOptimum):
             **self._classifier_cosines(),
             "gap": self.gap,
             **self._more_geometry(),
+            "rank": self.rank,
             "note": self.note,
         }
 

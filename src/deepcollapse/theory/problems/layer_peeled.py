@@ -235,7 +235,8 @@ class LayerPeeledOptimum(GroupOptimum):
         """Phase, the four logits and mu, the loss, cosines, gap and threshold, then lengths and features' cosines.
 
         NaN marks what is undefined: cosines of erased classes, and of pairs that do not exist. Where there are not two
-        groups, the cosines are those inside each group, by number.
+        groups, the cosines are those inside each group, by number, and of the two closest classes; where all counts
+        differ no classes coincide exactly, but a rank below K-1 says that those of few samples share directions.
         """
         numbers: Facts = {name: getattr(self, name) for name in ("a", "b", "r", "rho", "mu")}
         return {
@@ -246,6 +247,7 @@ class LayerPeeledOptimum(GroupOptimum):
             "gap": self.gap,
             "threshold_ratio": self.threshold_ratio,
             **self._more_geometry(),
+            "rank": self.rank,
         }
 
     def factors(

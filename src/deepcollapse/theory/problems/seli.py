@@ -105,7 +105,7 @@ class SeliOptimum(GroupOptimum):
     def facts(self) -> Facts:
         """The nuclear norm of Zhat (at the counts as given), cosines, gap, and lengths. They hold for any scale."""
         facts: Facts = {"nuclear_norm": self.value, **self._classifier_cosines(), "gap": self.gap}
-        return {**facts, **self._more_geometry()}
+        return {**facts, **self._more_geometry(), "rank": self.rank}
 
     def factors(
         self, members: Int64[np.ndarray, " k"] | None = None
