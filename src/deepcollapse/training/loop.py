@@ -47,8 +47,8 @@ def train(
 
     Accuracy and loss of both splits are recorded after every epoch; every measure at epoch 0, log-spaced epochs, TPT
     onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and the end, there beside
-    an untrained copy, shuffled labels, and what theory's models predict. Each measured epoch leaves a checkpoint; with `resume` a stopped run goes on
-    from it and ends with the same records, bit for bit on a CPU with as many threads.
+    an untrained copy, shuffled labels, and what theory's models predict. Each measured epoch leaves a checkpoint; with
+    `resume` a stopped run goes on from it and ends with the same records, bit for bit on a CPU with as many threads.
 
     Raises RunError for a folder that is no such run or was begun on other data, DivergedError (what was recorded
     stands), BatchError where there is nothing to train on, and the errors of data sets, networks and measurement.
