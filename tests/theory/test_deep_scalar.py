@@ -1,6 +1,7 @@
 """The scalar problem behind every structure: its thresholds, its solution, and the price of a product."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_a_tiny_price_keeps_its_digits():
 
 def test_loss_rises_with_the_price():
     losses = [solve_scalar(kappa, 4)[1] for kappa in np.linspace(0, 0.3, 50)]
-    assert all(low < high or high == 0.5 for low, high in zip(losses, losses[1:], strict=False))
+    assert all(low < high or high == 0.5 for low, high in pairwise(losses))
 
 
 @pytest.mark.parametrize(("depth", "threshold"), [(2, 1 / 128), (3, 3.429355e-4), (4, 1.287460e-5), (5, 4.096e-7)])

@@ -128,7 +128,7 @@ class EdgeCode:
             return shape_factors(incidence(r), sign_rows(r, self.subset, self.against), depth)
 
         ranks = shape_ranks(r, last, r * (r - 1) // 2, depth)
-        return Structure(name, self.front(depth), self.gram, ranks, (*[r] * (depth - 1), self.rows), build)
+        return Structure(name, self.front(depth), self.gram, ranks, (ranks[0], *[r] * (depth - 2), self.rows), build)
 
 
 def code_sizes(vertices: int, width: int) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from scipy.optimize import brentq
 from torch import Tensor
 
@@ -250,9 +251,10 @@ def ridge_scale(
     cost = price(decays[:-1], front) * ridge ** (1 / depth)
     eigenvalues, counts = (np.array(column, dtype=float) for column in zip(*gram, strict=True))
 
-    def loss(log_v: np.ndarray | float) -> np.ndarray:
-        v = np.exp(np.asarray(log_v))[..., None]
-        return (counts / (v * eigenvalues + 1)).sum(-1) / (2 * classes) + depth / 2 * cost * v[..., 0] ** (1 / depth)
+    def loss(log_v: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
+        v = np.exp(log_v)
+        fit = (counts / (v[:, None] * eigenvalues + 1)).sum(axis=1) / (2 * classes)
+        return fit + depth / 2 * cost * v ** (1 / depth)
 
     def slope(log_v: float) -> float:
         v = math.exp(log_v)
@@ -263,11 +265,12 @@ def ridge_scale(
     used = eigenvalues[eigenvalues > 1e-12 * eigenvalues.max()]
     low, high = math.log(1e-3 / used.max()), math.log(1e3 / used.min() / min(cost, 1.0))
     grid = np.linspace(low, max(high, low + 1), 200)
-    best = int(np.argmin(loss(grid)))
-    if best in (0, len(grid) - 1) or loss(grid[best]) >= 0.5:
+    losses = loss(grid)
+    best = int(np.argmin(losses))
+    if best in (0, len(grid) - 1) or losses[best] >= 0.5:
         return 0.0, 0.5
     log_v = float(brentq(slope, grid[best - 1], grid[best + 1], xtol=1e-15))  # type: ignore[arg-type]
-    return math.sqrt(ridge * math.exp(log_v)), float(loss(log_v))
+    return math.sqrt(ridge * math.exp(log_v)), float(loss(np.array([log_v]))[0])
 
 
 def collapsed_structure(num_classes: int, depth: int) -> Structure:
@@ -304,7 +307,7 @@ def shape_structure(name: str, shape: Tensor, signs: Tensor, depth: int) -> Stru
         front=shape_costs(shape, signs, depth),
         gram=tuple((float(e), 1) for e in eigenvalues),
         ranks=shape_ranks(shape.shape[1], rank, len(shape), depth),
-        widths=(*[shape.shape[1]] * (depth - 1), len(signs)),
+        widths=(rank if depth == 2 else shape.shape[1], *[shape.shape[1]] * (depth - 2), len(signs)),
         build=lambda: shape_factors(shape, signs, depth),
     )
 
@@ -326,10 +329,10 @@ def shape_factors(shape: Tensor, signs: Tensor, depth: int) -> Factors:
     """The front of `shape_structure`: the shape's product split evenly, identities, the rows."""
     product = shape if depth > 2 else shape @ signs.T
     left, values, right = torch.linalg.svd(product, full_matrices=False)
-    rank = shape.shape[1]
+    rank = int((values > 1e-12 * values[0]).sum())  # the root would make a singular value of rounding count
     root = values[:rank].sqrt()
     split = (left[:, :rank] * root, right[:rank].T * root)
     if depth == 2:
         return split
-    keep = [torch.eye(rank, dtype=torch.float64) for _ in range(depth - 3)]
+    keep = [torch.eye(shape.shape[1], dtype=torch.float64) for _ in range(depth - 3)]
     return (*split, *keep, signs)
