@@ -13,8 +13,9 @@ from deepcollapse.theory.problems.scalar_problem import checked_depth
 from deepcollapse.theory.problems.structures import Answer
 
 # The fewest classes from which collapse is beaten by a construction made here, by number of layers, four standing for
-# more of them too; and that construction. The tests work these out again.
+# more of them too; and that construction; and from where only at some decays. The tests work these out again.
 BEATEN_FROM = {2: 15, 3: 8, 4: 3}
+BEATEN_AT_STRONG_DECAY = {2: 9, 3: 7}
 BEATEN_BY = {
     2: "the strongly regular graph of 15 classes",
     3: "8 of the 10 edges of a strongly regular graph",
@@ -71,10 +72,12 @@ def _squared(num_classes: int, depth: int, linear: bool) -> Verdict:
         if (depth == 3 and num_classes >= 10) or (depth > 3 and num_classes >= 6):
             why += "; that collapse is not optimal here is also a theorem of Súkeník, Lampert & Mondelli 2024 (quoted)"
         return Verdict("no", why, "derived here", quoted=False)
+    why = "no better point is known, and no proof that there is none"
+    if num_classes >= BEATEN_AT_STRONG_DECAY[depth]:
+        why = "beaten at decays close to those that make it all zero; at weaker ones no better point is known"
     if depth == 2:
-        why = "for two layers collapse is optimal under an extra assumption, which fails from 15 classes on"
-        return Verdict("unknown", why, "tirer2022", quoted=True)
-    why = f"collapse is beaten from {fewest} classes on; below that, at some decays at most"
+        assumed = "with two layers collapse is optimal under an extra assumption; without it, "
+        return Verdict("unknown", assumed + why, "tirer2022", quoted=True)
     return Verdict("unknown", why, "derived here", quoted=False)
 
 
