@@ -239,3 +239,10 @@ def test_a_point_that_is_no_optimum_is_never_accepted():
     worse = program.point(centring((2, 2)))
     assert worse.value == 0
     assert not worse.solved
+
+
+def test_small_budgets_are_judged_by_the_little_that_they_can_do():
+    optimum = LayerPeeled(Groups((99_990, 5, 5), (100.0, 10.0, 1.0)), 1e-6, 1e-6).optimum()
+    assert optimum.phase == "erased"
+    assert optimum.rank == 99_989
+    assert optimum.reduced.relative_gap < 1e-14

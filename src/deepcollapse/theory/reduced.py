@@ -38,7 +38,8 @@ NOTHING = 1e-3
 class ReducedPoint:
     """Logits, bias (G,) where there is one, the objective there in nats, and its duality gap over the objective.
 
-    `rounding` is what that gap may owe to rounding alone, at logits of thousands and more.
+    `rounding` is what that gap may owe to rounding alone, at logits of thousands and more; `effect` is what the logits
+    do to the objective's logarithm, where that is below 1.
     """
 
     z: GroupMatrix
@@ -46,6 +47,7 @@ class ReducedPoint:
     value: float
     relative_gap: float
     rounding: float = 0.0
+    effect: float = 1.0
 
     @property
     def gap(self) -> float:
@@ -54,8 +56,9 @@ class ReducedPoint:
 
     @property
     def solved(self) -> bool:
-        """Whether the gap is below 1e-8, and below 1e-8 of the objective."""
-        return self.relative_gap * max(1.0, self.value) <= ACCEPTED + min(self.rounding, MOST_ROUNDING)
+        """Whether the gap is below 1e-8, below 1e-8 of the objective, and below 1e-8 of what small logits do to it."""
+        wanted = ACCEPTED * self.effect + min(self.rounding, MOST_ROUNDING)
+        return self.relative_gap * max(1.0, self.value) <= wanted
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Reduced(ABC):
     # --- solving ---------------------------------------------------------------------------------------------------
 
     def solve(self) -> ReducedPoint:
-        """The optimum. Raises SolveError where no start led to a gap below 1e-8, times the objective if below 1."""
+        """The optimum. Raises SolveError where no start led to a point that counts as solved."""
         best: ReducedPoint | None = None
         for x in self.starts():
             found = self._descend(x)
@@ -183,7 +186,8 @@ class Reduced(ABC):
         if not block.any():
             return found
         length = np.sqrt((block**2).sum(axis=0)) + np.sqrt((block**2).sum(axis=1))
-        gone = (length <= NOTHING * length.max()) & (stretched.contrast * (self.multiplicity > 0) == 0)
+        longest = max(length.max(), float(np.abs(stretched.contrast[self.multiplicity > 0]).max(initial=0.0)))
+        gone = (length <= NOTHING * longest) & (stretched.contrast * (self.multiplicity > 0) == 0)
         if not gone.any():
             return found
         kept = np.where(np.outer(~gone, ~gone), block, 0.0)
@@ -198,14 +202,19 @@ class Constrained(Reduced):
 
     radius: float
 
+    @property
+    def effect(self) -> float:
+        """About what a small budget can do to ln of the loss; 1 for others."""
+        return min(1.0, self.radius / sum(self.sizes))
+
     def objective(self, x: Vector) -> tuple[float, Vector]:
-        """ln of the loss at the factors' direction, on the boundary of the budget."""
+        """ln of the loss at the factors' direction, on the boundary of the budget, over `effect`."""
         stretched, _ = self.settle(x)
         loss = GroupCrossEntropy(stretched.scaled_columns(1 / self.stretch), self.weights)
         slope = loss.relative_gradient.scaled_columns(1 / self.stretch)
         spent = self.spent(x)
         slopes = self.slope_of_factors(x, slope.times(self.radius / spent), -slope.inner(stretched) / spent)
-        return loss.log_value, np.concatenate(slopes)
+        return loss.log_value / self.effect, np.concatenate(slopes) / self.effect
 
     def settle(self, x: Vector) -> tuple[GroupMatrix, None]:
         """Contrasts and U V^T, on the boundary of the budget."""
@@ -223,7 +232,7 @@ class Constrained(Reduced):
         # Logits are known to machine precision times their size, so probabilities no better.
         rounding = 8 * float(np.finfo(float).eps) * (1 + float(np.abs(loss.odds).max())) * reach
         gap = max(0.0, slope.inner(stretched) + reach)
-        return ReducedPoint(z, None, math.exp(loss.log_value), gap, rounding)
+        return ReducedPoint(z, None, math.exp(loss.log_value), gap, rounding, min(1.0, reach))
 
 
 @final
