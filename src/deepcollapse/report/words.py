@@ -123,6 +123,15 @@ WORDS: dict[str, Words] = {
         "E_H", "mean squared distance of features from their mean", "How large the features are, class by class.", None
     ),
     "bias_norm": Words("", "length of the classifier's bias", "How far the classifier leans without seeing.", None),
+    "orthogonal_frame_error": Words(
+        "DNC2",
+        "distance from an orthogonal frame",
+        "How far the class means, about zero, are from orthogonal and equally long; 0 in deep neural collapse.",
+        None,
+    ),
+    "row_alignment": Words(
+        "DNC3", "weights off the class means", "How far the weights point from every class mean; 0 at collapse.", 0
+    ),
     "present_classes": Words("", "classes with samples", "How many classes have samples at all.", None),
     "smallest_class": Words("", "samples in the smallest class", "Few samples make NC1 look smaller.", None),
     "largest_class": Words("", "samples in the largest class", "How many samples the largest class has.", None),
