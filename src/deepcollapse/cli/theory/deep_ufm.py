@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas
 
     from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+    from deepcollapse.theory.problems.deep_conditions import Verdict
     from deepcollapse.theory.problems.structures import Construction
 
 
@@ -54,16 +55,22 @@ class DeepUfm:
 
     def run(self) -> int:
         """Show the known solutions and which is best; then, where asked, what descent finds."""
+        from deepcollapse.theory.problems.deep_conditions import collapse_wins
+
         problem = self._problem(self.width or most_width(self.classes), self.decay)
         known, missing = solutions(problem)
         best = problem.optimum()
         # Where layers are too narrow for collapse, its loss is still what others are held to.
         collapsed = replace(problem, width=max(problem.width, self.classes)).collapsed().loss
         facts = {"lower_bound": problem.lower_bound(), "best": best.name, "optimal": best.optimal}
-        facts |= {"because": best.because, "solutions": [_facts(one, collapsed) for one in known]}
+        general = collapse_wins(self.classes, self.depth)
+        facts |= {"because": best.because, "collapse_wins": vars(general)}
+        facts["solutions"] = [_facts(one, collapsed) for one in known]
         if not self.json:
             _show(known, collapsed)
             told(*_verdict(problem, best, collapsed), *missing)
+            if best.optimal != "yes":
+                told(_in_general(general))
             if best.optimal != "yes" and not self.search:
                 told("What to do: --search looks for lower points by gradient descent.")
         if self.search:
@@ -95,8 +102,8 @@ class DeepUfm:
             with Bar(quiet=self.json) as bar:
                 found = explore(problems, solvers, range(self.seeds), path=self.out, progress=bar.update)
         except KeyboardInterrupt:
-            kept = f"{self.out} keeps what was found" if self.out.exists() else "no start had ended yet"
-            raise Interrupted(f"Stopped; {kept}. The same command goes on from there.") from None
+            kept = f"Stopped; {self.out} keeps what was found. The same command goes on from there."
+            raise Interrupted(kept if self.out.exists() else "Stopped before any start had ended.") from None
         if not self.json:
             show_found(found)
         return _rows(found)
@@ -104,7 +111,7 @@ class DeepUfm:
 
 def most_width(classes: int) -> int:
     """A width in which every known solution fits: one neuron a class, and the graphs' widest layers beside it."""
-    vertices = (1 + math.isqrt(1 + 8 * classes)) // 2
+    vertices = (1 + math.isqrt(1 + 8 * classes)) // 2 + 1  # of the smallest graph with more edges than classes
     return classes + 4 * math.comb(vertices, vertices // 2)
 
 
@@ -144,6 +151,15 @@ def _show(known: "list[Construction]", collapsed_loss: float) -> None:
     show_table(heads, rows, right=(0, 1, 2))
 
 
+def _in_general(verdict: "Verdict") -> str:
+    """What holds at these numbers of classes and layers, whatever the decays, with its source."""
+    says = {"yes": "collapse is optimal", "no": "collapse is not optimal", "unknown": "it is not known which wins"}
+    return (
+        f"In general, for wide layers and decays weak enough for collapse, {says[verdict.answer]}: {verdict.because} "
+        f"(source: {verdict.source})."
+    )
+
+
 def _verdict(problem: "DeepUnconstrainedFeatures", best: "Construction", collapsed_loss: float) -> list[str]:
     """Whether collapse is optimal, how far off the best known solution may be, and what to do."""
     layers = f"{problem.depth} layer{'s' if problem.depth > 1 else ''}"
@@ -159,7 +175,7 @@ def _verdict(problem: "DeepUnconstrainedFeatures", best: "Construction", collaps
     elif best.loss > (1 + 1e-9) * collapsed_loss:
         first = f"deep neural collapse needs more width; {name} is the best known solution that fits"
     else:
-        first = "no known solution is below deep neural collapse"
+        first = "none of these solutions is below deep neural collapse"
     return [
         f"{where} {first}. No loss lies below {figures(best.lower)}, so this one is at most {figures(best.gap)} from "
         "optimal; whether anything is lower is unknown."

@@ -1,6 +1,7 @@
 """`deepcollapse theory phase-diagram`: one page on when minority classes collapse and when deep collapse is optimal."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class PhaseDiagram:
     """Samples of each majority class in the unconstrained-features model."""
     depths: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
     """Numbers of layers in the figures on deep networks."""
-    most_classes: int = 45
+    most_classes: int = 28
     """The largest number of classes in the figures on deep networks."""
     decay: float = 5e-4
     """Weight decay of every layer, and of the features, in the figures on deep networks."""
@@ -66,19 +67,28 @@ class PhaseDiagram:
         from deepcollapse.cli.theory import tables
         from deepcollapse.report.theory.diagram import Diagram
 
-        majorities = self._majorities()
+        majorities = self.shares()
         budgets = sorted(set(self.feature_budgets))
+        if not budgets:
+            raise OptionError("name at least one of the feature budgets, for example --feature-budgets 5.")
+        if not 1 < self.highest_ratio < math.inf:
+            raise OptionError(
+                f"the largest imbalance must be finite and above 1; got --highest-ratio {self.highest_ratio:g}."
+            )
         decays = self._decays()
         thresholds = tables.thresholds(self.classes, majorities, self.weight_budget, budgets)
+        # What takes longest comes last, after all settings were looked at.
+        depths = tables.depths(range(2, self.most_classes + 1), sorted(set(self.depths)), self.decay)
         return Diagram(
             tables.angles(self.classes, thresholds, self.weight_budget, self.highest_ratio, decays, self.per_class),
             thresholds,
             tables.boundaries(self.classes, majorities, max(row["budget"] for row in thresholds)),
-            tables.depths(range(2, self.most_classes + 1), sorted(set(self.depths)), self.decay),
+            depths,
             self._settings(majorities),
         )
 
-    def _majorities(self) -> list[int]:
+    def shares(self) -> list[int]:
+        """How many of the classes are majority classes, a curve each."""
         if self.classes < 3:
             raise OptionError(
                 f"imbalance closes the angle of two minority classes beside a majority: it takes 3 classes or more; "

@@ -14,6 +14,7 @@ Row = dict[str, Any]
 
 PER_DECADE = 16
 BUDGETS = 64
+HALVINGS = 8
 
 
 def thresholds(classes: int, majorities: Sequence[int], weight_budget: float, budgets: Sequence[float]) -> list[Row]:
@@ -73,7 +74,7 @@ def angles(
     rows = []
     for mark in marks:
         of = (mark["majority"], mark["minority"])
-        near = (mark["collapse_ratio"] * (1 - 0.3 * 0.5**halvings) for halvings in range(8))
+        near = (mark["collapse_ratio"] * (1 - 0.3 * 0.5**halvings) for halvings in range(HALVINGS))
         for ratio in _ratios(highest, *near, mark["collapse_ratio"], mark["erasure_ratio"]):
             facts = LayerPeeled(Groups.two(*of, ratio), weight_budget, mark["feature_budget"]).optimum().facts()
             rows.append(_angle(LAYER_PEELED, of, mark["feature_budget"], ratio, facts))
