@@ -37,6 +37,10 @@ class Measure:
     """Measures, by name or pattern; nearly all where not given."""
     baselines: bool = False
     """Also measure an untrained copy, and shuffled labels: what no collapse looks like."""
+    predictions: bool = False
+    """Also say what theory's models predict for the training data: layer-peeled, unconstrained features, SELI."""
+    weight_decay: float | None = None
+    """The weight decay that the network was trained with, for predictions; that of the run, if not given."""
     out: Path | None = None
     """Run folder for the records and the page; nothing is written where not given."""
     pretrained: bool = False
@@ -88,6 +92,8 @@ class Measure:
             self._announce(subject, network, splits, place)
         with place:
             train, test = self._measured(network, splits, place)
+            if self.predictions:
+                train = self._beside_theory(subject, train)
         page = self._write(subject, splits, place, train, test) if self.out else None
         if self.json:
             records = [record.row() for m in (train, test) if m is not None for record in m.records]
@@ -138,6 +144,15 @@ class Measure:
             return train, None
         batches = place.batches(splits.test.batches(self.batch))
         return train, measure(network, batches, split="test", means_of=train, **how)
+
+    def _beside_theory(self, subject: Subject, train: "Measurement") -> "Measurement":
+        """With what theory's models predict. How a network was trained elsewhere is known from the flags alone."""
+        from deepcollapse.theory.beside import with_predictions
+        from deepcollapse.training.objective import gradient_decay
+
+        decay = gradient_decay(subject.recipe) if subject.run and self.weight_decay is None else self.weight_decay
+        loss = subject.recipe.loss if subject.run else "cross-entropy"
+        return with_predictions(train, loss=loss, weight_decay=decay)
 
     def _write(self, subject: Subject, splits: "Splits", place: "Place", train: Any, test: Any) -> Path:
         from deepcollapse.records import Run

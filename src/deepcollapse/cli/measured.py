@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.records.record import LAYER_PEELED, MODELS, SELI, UNCONSTRAINED
 
 if TYPE_CHECKING:
     from deepcollapse.measurement import Measurement
@@ -22,6 +23,18 @@ HEAD_ROWS = (
     ("nearest_class_mean_disagreement", "head.input"),
     ("accuracy", "network"),
 )
+PREDICTED_ROWS = (
+    "minority_angle_mean_classifier",
+    "minority_angle_mean_means",
+    "minority_norm_ratio_classifier",
+    "minority_norm_ratio_means",
+    *(measure for measure, _ in HEAD_ROWS),
+    "weight_budget",
+    "feature_budget",
+    "loss",
+)
+# Columns of 80 characters in all; a space is where a title breaks.
+SHORT = {LAYER_PEELED: "layer- peeled", UNCONSTRAINED: "uncon- strained", SELI: "SELI"}
 LAYER_ROWS = ("within_class_variability", "nearest_class_mean_accuracy")
 
 # (measure, layer) -> column -> value
@@ -29,8 +42,9 @@ Cells = dict[tuple[str, str], dict[str, float | None]]
 
 
 def show(train: "Measurement", test: "Measurement | None", asked: Sequence[str]) -> None:
-    """The head's NC1 to NC4 and two numbers of every layer; where measures were asked for, every one of those."""
-    cells = gather(record for m in (train, test) if m is not None for record in m.records)
+    """The head's NC1 to NC4, two numbers of every layer, and theory's predictions; of measures asked for, every one."""
+    records = [record for m in (train, test) if m is not None for record in m.records]
+    cells = gather(record for record in records if record.baseline not in MODELS)
     if asked:
         by_layer = [measure for measure, _ in cells if any(_is_meant(measure, name) for name in asked)]
     else:
@@ -38,8 +52,27 @@ def show(train: "Measurement", test: "Measurement | None", asked: Sequence[str])
         _table("at the head's input", {key[0]: cells[key] for key in HEAD_ROWS if key in cells})
     for measure in dict.fromkeys(by_layer):
         _table(f"{measure} of", {layer: row for (name, layer), row in cells.items() if name == measure})
+    _show_predictions([record for record in train.records if record.baseline in MODELS], cells, asked)
     for note in train.notes:
         say(f"note: {note}")
+
+
+def _show_predictions(predicted: "Sequence[Record]", cells: Cells, asked: Sequence[str]) -> None:
+    """What each model predicts beside what was measured, and what each was given or why it says nothing."""
+    theirs = gather(record for record in predicted if (record.measure, record.layer) in cells)
+    if asked:
+        shown = [key for key in theirs if any(_is_meant(key[0], name) for name in asked)]
+    else:
+        shown = [key for name in PREDICTED_ROWS for key in theirs if key[0] == name]
+    rows = {
+        key[0]: {"measured": cells[key].get("train"), **{SHORT[name]: value for name, value in theirs[key].items()}}
+        for key in shown
+    }
+    _table("beside theory", rows)
+    print(end="\n" * bool(rows))
+    for record in predicted:
+        if record.measure == "optimality_gap":
+            say(f"{record.baseline}: {record.note}")
 
 
 def gather(records: "Iterable[Record]") -> Cells:
