@@ -56,7 +56,7 @@ def _subset_cosines(rows: Float[Tensor, "c d"], subset: Sequence[int], tolerance
         return small.new_full((1,), torch.nan)
     unit = small / small.norm(dim=1, keepdim=True)
     i, j = torch.triu_indices(len(chosen), len(chosen), 1, device=unit.device)
-    return (unit[i] * unit[j]).sum(dim=1).clamp(-1, 1)
+    return (unit @ unit.T)[i, j].clamp(-1, 1)
 
 
 @_measure(

@@ -25,8 +25,8 @@ from deepcollapse.theory.problems.squared import UnconstrainedSquared
 from deepcollapse.theory.problems.unconstrained import UnconstrainedFeatures
 from deepcollapse.theory.setting import Setting
 
-# Past so many classes the K x K matrices of a prediction cost more than the comparison tells.
-MOST_CLASSES = 2000
+# Past so many classes the measures of three optima take minutes.
+MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
