@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepcollapse.errors import OptionError, TooFewClassesError
+from deepcollapse.errors import MemoryBudgetError, OptionError, TooFewClassesError
 from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
 from deepcollapse.theory.problems.strongly_regular import EdgeCode, strongly_regular_ratio
 from deepcollapse.theory.problems.structures import Construction, collapsed_structure
@@ -239,6 +239,23 @@ def test_facts_are_what_a_reader_asks_for():
         "name", "loss", "kappa", "scale", "lower_bound", "gap", "optimal", "because", "width", "ranks",
     ]  # fmt: skip
     assert math.isnan(PLAIN.refined().kappa)
+
+
+def test_what_costs_the_same_is_called_by_its_simplest_name():
+    """At two layers the graph of six classes costs exactly what collapse costs."""
+    problem = DeepUnconstrainedFeatures.uniform(6, depth=2, decay=0.003, width=8)
+    assert problem.strongly_regular().loss == pytest.approx(problem.collapsed().loss, rel=1e-14)
+    assert problem.optimum().name == "collapsed"
+    assert problem.optimum().optimal == problem.strongly_regular().optimal == "unknown"
+
+
+def test_a_point_that_no_memory_holds_is_refused_and_its_loss_is_not():
+    wide = DeepUnconstrainedFeatures.uniform(10, depth=4, decay=0.004, width=10**7)
+    assert wide.collapsed().loss == PLAIN.collapsed().loss
+    with pytest.raises(
+        MemoryBudgetError, match=r"^a point with layers as wide as 10000000 takes 4800003 GB, and half of the memory"
+    ):
+        wide.collapsed().point()
 
 
 # --- the lower bound ------------------------------------------------------------------------------------------------

@@ -58,7 +58,9 @@ def best_blocks(terms: Terms, *, refined: bool) -> Construction:
             "Ask for collapsed() or strongly_regular() instead."
         )
     single, *larger = _known_blocks(terms, refined)
-    known = [block for block in (single, *larger) if block.loss < 0.5 and (block is single or block.loss < single.loss)]
+    # A block that costs what single classes cost, but for rounding, is none.
+    known = [block for block in (single, *larger) if block is single or block.loss < single.loss * (1 - 1e-12)]
+    known = [block for block in known if block.loss < 0.5]
     chosen = sorted(_partition(known, terms.num_classes, terms.width), key=lambda block: -block.size)
     parts = [(block.size, block.make()) for block in chosen if block.size > 1]
     if count := chosen.count(single):

@@ -260,14 +260,16 @@ class DeepUnconstrainedFeatures(Problem):
 
     @cached_property
     def _best(self) -> Construction:
-        found = [all_zero(self._terms)]
+        found = [all_zero(self._terms), collapsed_structure(self.num_classes, self.depth).at_best_scales(self._terms)]
         vertices = vertices_of(self.num_classes)
         if self.num_classes <= MOST_CLASSES:
             found.append(best_blocks(self._terms, refined=True))
         if vertices and self.depth > 1 and (subset := best_subset(vertices, self.depth, self.width)):
             found.append(of_code(EdgeCode(vertices, subset), self._terms, refined=True))
-        found.append(collapsed_structure(self.num_classes, self.depth).at_best_scales(self._terms))
-        return min((c for c in found if self._fits(c)), key=lambda c: c.loss)
+        best, *others = [construction for construction in found if self._fits(construction)]
+        for other in others:  # of those that are equal but for rounding, the first is the simplest
+            best = other if other.loss < best.loss * (1 - 1e-12) else best
+        return best
 
     def _code(self, subset: int | None) -> EdgeCode:
         vertices = vertices_of(self.num_classes)

@@ -20,6 +20,8 @@ from jaxtyping import Float64
 from scipy.optimize import brentq
 from torch import Tensor
 
+from deepcollapse.errors import MemoryBudgetError
+from deepcollapse.linalg import memory_of
 from deepcollapse.theory.problem import Optimum, Point, Problem
 from deepcollapse.theory.problems.scalar_problem import kappa_star, solve_scalar
 
@@ -122,8 +124,17 @@ class Construction(Optimum):
         }
 
     def point(self) -> Point:
-        """The point, its factors in the first coordinates of each layer and zero elsewhere."""
+        """The point, its factors in the first coordinates of each layer and zero elsewhere.
+
+        Raises MemoryBudgetError where it would take more than half of the memory.
+        """
         shapes = self.problem.shapes()
+        need, have = 2 * 8 * sum(map(math.prod, shapes.values())), memory_of(torch.device("cpu"))
+        if need > have / 2:
+            raise MemoryBudgetError(
+                f"a point with layers as wide as {max(map(max, shapes.values()))} takes {need / 1e9:.0f} GB, and "
+                f"half of the memory is {have / 2e9:.1f} GB. Its loss, ranks and widths are at hand without it."
+            )
         point = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
         if not self.nontrivial:
             return point
