@@ -15,7 +15,7 @@ from deepcollapse.theory.solve import solve_many
 from deepcollapse.theory.solvers import GradientDescent
 from timing import columns, compute_threads, in_turn, ratios, spread
 
-SIZES = {"full": (64, (20, 30), 300, 5), "small": (64, (20,), 100, 3), "tiny": (3, (6,), 4, 1)}
+SIZES = {"full": (64, (20, 30), 600, 4), "small": (64, (20,), 100, 3), "tiny": (3, (6,), 4, 1)}
 CLASSES, DEPTH, DECAY, RATE, MOMENTUM = 10, 4, 0.004, 0.1, 0.9
 KINDS = ("autograd", "by hand")
 Point = dict[str, Tensor]
