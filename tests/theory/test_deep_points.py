@@ -82,6 +82,32 @@ def test_collapse_is_stationary():
     assert problem.stationarity(point)[1] <= 1e-15
 
 
+def test_decays_are_those_of_torchs_optimisers():
+    point = {name: tensor[0].requires_grad_() for name, tensor in seeded(UNEQUAL, 3).items()}
+    decays = (UNEQUAL.feature_decay, *UNEQUAL.weight_decays)
+    groups = [{"params": [tensor], "weight_decay": c} for tensor, c in zip(point.values(), decays, strict=True)]
+    before = {name: tensor.detach().clone() for name, tensor in point.items()}
+    out = UNEQUAL.layers(point)[-1]
+    (out - torch.eye(4).double().repeat_interleave(3, dim=0)).square().sum().div(2 * len(out)).backward()
+    torch.optim.SGD(groups, lr=0.1).step()
+    gradient = UNEQUAL.gradient({name: tensor[None] for name, tensor in before.items()}, stacked(UNEQUAL))
+    for name, tensor in point.items():
+        torch.testing.assert_close(tensor.detach(), before[name] - 0.1 * gradient[name][0], rtol=1e-12, atol=1e-15)
+
+
+def test_neurons_have_no_names_and_features_no_axes():
+    """Collapse turned in feature space, and with its neurons in another order, is as good."""
+    point, generator = PLAIN.strongly_regular().point(), torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64)).Q
+    point |= {"features": point["features"] @ turn, "W1": point["W1"] @ turn}
+    for layer in (1, 2, 3):
+        order = torch.randperm(20, generator=generator)
+        point[f"W{layer}"] = point[f"W{layer}"][order]
+        point[f"W{layer + 1}"] = point[f"W{layer + 1}"][:, order]
+    assert PLAIN.value(point) == pytest.approx(PLAIN.strongly_regular().loss, abs=1e-14)
+    assert PLAIN.classify(point).kind == "strongly regular graph"
+
+
 # --- stationary in Clarke's sense -------------------------------------------------------------------------------------
 
 
