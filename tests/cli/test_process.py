@@ -11,7 +11,7 @@ import pytest
 from quick import QUICK
 
 COMMAND = [sys.executable, "-m", "deepcollapse"]
-COMMANDS = ("", "train", "measure", "report", "list", "theory ufm", "theory layer-peeled", "theory phase-diagram")
+COMMANDS = ("", "train", "measure", "report", "list", "theory ufm", "theory deep-ufm", "theory phase-diagram")
 
 
 def run(*arguments, **how):
