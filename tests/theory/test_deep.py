@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from deepcollapse.errors import MemoryBudgetError, OptionError, TooFewClassesError
+from deepcollapse.theory.problems.construction import Construction
 from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
 from deepcollapse.theory.problems.strongly_regular import EdgeCode, strongly_regular_ratio
-from deepcollapse.theory.problems.structures import Construction, collapsed_structure
+from deepcollapse.theory.problems.structures import collapsed_structure
 
 # classes, depth, samples a class, decay; collapsed, graph with subsets, another graph, refined, lower bound.
 FIXED = [

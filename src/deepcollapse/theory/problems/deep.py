@@ -15,6 +15,7 @@ from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.theory.problem import Point, Problem
 from deepcollapse.theory.problems.blocks import MOST_CLASSES, best_blocks, of_code
 from deepcollapse.theory.problems.classification import Classification, classify_layers, layer_geometry
+from deepcollapse.theory.problems.construction import Construction, Judgement, Terms, all_zero
 from deepcollapse.theory.problems.homogeneity import homogeneous_scales
 from deepcollapse.theory.problems.low_rank import arc_structure, searched_structure
 from deepcollapse.theory.problems.scalar_problem import checked_depth, solve_scalar
@@ -29,10 +30,6 @@ from deepcollapse.theory.problems.strongly_regular import (
     vertices_of,
 )
 from deepcollapse.theory.problems.structures import (
-    Construction,
-    Judgement,
-    Terms,
-    all_zero,
     collapsed_structure,
     price,
 )
