@@ -212,9 +212,9 @@ EXTREMES = [(1, 99_999), (99_999, 1), (2, 99_998), (99_998, 2), (50_000, 50_000)
 
 
 @pytest.mark.parametrize("sizes", EXTREMES)
-@pytest.mark.parametrize("budget", [1e-6, 1e-2, 1.0, 10.0, 1e4])
+@pytest.mark.parametrize("budget", [1e-6, 1.0, 1e4])
 def test_extremes_are_solved_and_certified(sizes, budget):
-    for ratio in (1.0, 1 + 1e-12, 1.001, 1e3, 1e12, math.inf):
+    for ratio in (1 + 1e-12, 1e3, math.inf):
         optimum = two(*sizes, ratio, budget, budget).optimum()
         assert optimum.gap < 1e-10
         assert optimum.z.nuclear_norm == pytest.approx(sum(sizes) * budget, rel=1e-13)
@@ -224,7 +224,7 @@ def test_extremes_are_solved_and_certified(sizes, budget):
         assert optimum.log_value <= math.log(math.log(sum(sizes))) + 1e-12
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     majority=integers(1, 6),
     minority=integers(1, 6),
@@ -238,7 +238,7 @@ def test_any_two_groups_are_solved_and_certified(majority, minority, ratio, weig
     assert (optimum.phase == "full") == ((minority == 1 and optimum.r > 0) or optimum.mu < 1 or ratio == 1)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(factor=floats(0.01, 100), case=sampled_from(PHASES), seed=integers(0, 2**16))
 def test_only_the_product_of_budgets_and_no_order_of_classes_matters(factor, case, seed):
     majority, minority, ratio, weight_budget, feature_budget = case

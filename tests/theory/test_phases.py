@@ -85,7 +85,7 @@ def test_critical_budgets_and_their_inverse(majority, ratio):
         assert problem.optimum().phase == expected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(majority=integers(1, 50), minority=integers(2, 50), budget=floats(0.01, 5))
 def test_the_minority_collapses_before_it_is_erased(majority, minority, budget):
     collapse = log_ratio_of("collapse", majority, minority, budget, budget)
@@ -141,7 +141,7 @@ def test_repeating_minority_samples():
     assert phase(5, 1000 / (least * 1.001), 5.0) == "full"
 
 
-@pytest.mark.parametrize("cosine", [-1 / 9, -0.1, 0.0, 0.5, 0.999])
+@pytest.mark.parametrize("cosine", [-1 / 9, 0.0, 0.999])
 def test_repeating_for_a_wanted_cosine(cosine):
     times = oversampling_for_cosine(5, 5, 1000.0, 1.0, 5.0, cosine)
     assert minority_cosine(5, 5, 1000 / times, 1.0, 5.0) == pytest.approx(cosine, abs=1e-9)

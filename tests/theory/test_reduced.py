@@ -186,7 +186,7 @@ def test_classes_without_samples_are_solved_among_others():
     assert value == pytest.approx(optimum.value, abs=1e-8)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(counts=lists(integers(1, 1000), min_size=3, max_size=8), budget=floats(0.05, 30))
 def test_any_counts_are_solved_and_certified(counts, budget):
     optimum = LayerPeeled(Groups.of(counts), budget, budget).optimum()
@@ -194,8 +194,8 @@ def test_any_counts_are_solved_and_certified(counts, budget):
     assert optimum.z.nuclear_norm == pytest.approx(len(counts) * budget, rel=1e-12)
 
 
-@pytest.mark.parametrize("budget", [1e-6, 0.1, 2.0, 30.0, 300.0])
-@pytest.mark.parametrize("sizes", [(2, 3, 4), (1, 1, 1), (40_000, 50_000, 10_000), (99_990, 5, 5)])
+@pytest.mark.parametrize("budget", [1e-6, 2.0, 300.0])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (40_000, 50_000, 10_000), (99_990, 5, 5)])
 def test_extremes_are_solved_and_certified(sizes, budget):
     for counts in ((100.0, 10.0, 1.0), (1e6, 1.0, 1e-6)):
         optimum = LayerPeeled(Groups(sizes, counts), budget, budget).optimum()
@@ -234,6 +234,10 @@ def test_a_point_that_is_no_optimum_is_never_accepted():
     assert worse.gap >= worse.value - program.solve().value > 0.01
     with pytest.raises(SolveError):
         program.accepted(worse)
+    # A class that is alone in its group excuses nothing.
+    program = constrained(Groups((2, 1, 1), (9.0, 3.0, 1.0)), 4.0)
+    assert program.point(centring((2, 1, 1))).rounding < 1e-13
+    assert not program.point(centring((2, 1, 1))).solved
     # Logits so large that the loss underflows are judged by the gap over the loss all the same.
     program = constrained(Groups.two(2, 2, 3.0), 4000.0)
     worse = program.point(centring((2, 2)))

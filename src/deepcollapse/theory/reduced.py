@@ -230,7 +230,7 @@ class Constrained(Reduced):
         slope = loss.relative_gradient.scaled_columns(1 / self.stretch)
         reach = self.radius * slope.spectral_norm
         # Logits are known to machine precision times their size, so probabilities no better.
-        rounding = 8 * float(np.finfo(float).eps) * (1 + float(np.abs(loss.odds).max())) * reach
+        rounding = 8 * float(np.finfo(float).eps) * (1 + float(np.abs(loss.odds[np.isfinite(loss.odds)]).max())) * reach
         gap = max(0.0, slope.inner(stretched) + reach)
         return ReducedPoint(z, None, math.exp(loss.log_value), gap, rounding, min(1.0, reach))
 

@@ -16,6 +16,7 @@ Prices and probabilities are kept as logarithms: with large budgets they leave t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -71,24 +72,21 @@ def stationary(
     (cos theta, sin theta), one equation in theta; it is solved in ln tan theta.
     """
 
-    def logits(tangent: float) -> tuple[float, float, float, float]:
+    @cache
+    def at(tangent: float) -> tuple[float, float, float, float, float]:
+        """a, b, r and rho for this ln tan theta, and how far (r, rho) then turns away from theta."""
         cos, sin = _direction(tangent)
         a, r = _side(majority, minority, log_price_a, cos, sin)
         b, rho = _side(minority, majority, log_price_b, sin, cos)
-        return a, b, r, rho
-
-    def off_direction(tangent: float) -> float:
-        cos, sin = _direction(tangent)
-        _, _, r, rho = logits(tangent)
-        return r * stretch * sin - rho * cos
+        return a, b, r, rho, r * stretch * sin - rho * cos
 
     low = -_farthest(minority, majority, log_price_a) if majority == 1 or log_price_a >= 0 else -EXTREME
     high = _farthest(majority, minority, log_price_b) if minority == 1 or log_price_b >= 0 else EXTREME
     # At the ends, where there are any, rho or r is zero but for rounding: only the other one tells.
-    if low >= high or logits(low)[3] <= 0 or logits(high)[2] <= 0:
+    if low >= high or at(low)[3] <= 0 or at(high)[2] <= 0:
         return None
-    tangent = low if off_direction(low) >= 0 else high if off_direction(high) <= 0 else _root(off_direction, low, high)
-    a, b, r, rho = logits(tangent)
+    tangent = low if at(low)[4] >= 0 else high if at(high)[4] <= 0 else _root(lambda t: at(t)[4], low, high)
+    a, b, r, rho, _ = at(tangent)
     # The smaller of r and rho may be less than the rounding of its margin; the direction gives it in full.
     if tangent <= 0:
         rho = r * stretch * math.exp(tangent)
@@ -165,6 +163,7 @@ def log_erasure_ratio(majority: int, minority: int, radius: float) -> float:
 def _spend(logits: Callable[[float], TwoGroupLogits | None], radius: float) -> float:
     """The argument at which logits that grow with it have the nuclear norm `radius`; None stands for no logits."""
 
+    @cache
     def overspent(depth: float) -> float:
         z = logits(depth)
         return (0.0 if z is None else z.nuclear_norm) / radius - 1
