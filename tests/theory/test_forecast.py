@@ -1,11 +1,13 @@
 import math
 
 import pytest
+import torch
 
+from deepcollapse import measure_features
 from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.records import Record, Run
 from deepcollapse.records.record import UNCONSTRAINED
-from deepcollapse.theory.forecast import budgets_of, forecast
+from deepcollapse.theory.forecast import budgets_of, counts_of, forecast
 
 STEP = [500] * 5 + [50] * 5
 
@@ -160,3 +162,16 @@ def test_a_run_without_budgets_says_so(tmp_path):
     with pytest.raises(OptionError) as error:
         budgets_of(run)
     assert str(error.value) == f"{run.path} has no weight_budget in its records; measure it again, with its head."
+
+
+def test_class_counts_are_read_from_a_run(tmp_path):
+    run = Run.create(tmp_path / "run", recipe={}, class_names=["a"], data_digest={}, device="cpu", seed=None)
+    run.append([Record(layer="head", measure="weight_budget", value=1.0)])
+    with pytest.raises(OptionError) as error:
+        counts_of(run)
+    assert str(error.value) == (f"{run.path} has no class_counts in its records; measure it again, or give the counts.")
+    features = torch.eye(3).double()[[0, 0, 0, 2, 2]]
+    measured = measure_features(features, torch.tensor([0, 0, 0, 2, 2]), num_classes=3, classifier=torch.eye(3))
+    measured.write(run, epoch=1)
+    assert counts_of(run) == counts_of(run.path) == (3, 2)
+    assert forecast(counts_of(run), **budgets_of(run)).counts == (3.0, 2.0)

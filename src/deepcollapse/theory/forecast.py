@@ -3,19 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq
 
 from deepcollapse.errors import OptionError
-from deepcollapse.measurement import HEAD, HEAD_INPUT
-from deepcollapse.records import Run, read_records
-from deepcollapse.records.record import UNCONSTRAINED
 from deepcollapse.theory.alike import alike
 from deepcollapse.theory.groups import Groups
+from deepcollapse.theory.of_run import budgets_of, counts_of
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled, LayerPeeledOptimum
 from deepcollapse.theory.problems.phases import critical_budget
+
+__all__ = ["Forecast", "PeeledForecast", "UnconstrainedForecast", "budgets_of", "counts_of", "forecast"]
 
 
 @dataclass(frozen=True)
@@ -131,28 +130,6 @@ def forecast(
     if peeled is None and unconstrained is None:
         raise OptionError("a forecast needs weight_budget and feature_budget, or weight_decay and feature_decay.")
     return Forecast(tuple(float(count) for count in counts), peeled, unconstrained, taken.note if peeled else "")
-
-
-def budgets_of(run: Run | Path | str) -> dict[str, float]:
-    """What `forecast` wants to know of a run, from its last records: both budgets, and both decays where they are told.
-
-    Keys are "weight_budget" and "feature_budget"; with them "weight_decay" and "feature_decay" where training wrote the
-    predictions of the unconstrained-features model. Raises OptionError where the run has no budgets.
-    """
-    frame = read_records(run.path if isinstance(run, Run) else run)
-    own = frame[frame["baseline"].isna() & (frame["split"].isna() | (frame["split"] == "train"))]
-    theirs = frame[(frame["baseline"] == UNCONSTRAINED) & (frame["layer"] == "network")]
-    found = {}
-    for name, layer in (("weight_budget", HEAD), ("feature_budget", HEAD_INPUT)):
-        values = own.loc[(own["measure"] == name) & (own["layer"] == layer), "value"].dropna()
-        if values.empty:
-            where = run.path if isinstance(run, Run) else run
-            raise OptionError(f"{where} has no {name} in its records; measure it again, with its head.")
-        found[name] = float(values.iloc[-1])
-    for name in ("weight_decay", "feature_decay"):
-        values = theirs.loc[theirs["measure"] == name, "value"].dropna()
-        found |= {} if values.empty else {name: float(values.iloc[-1])}
-    return found
 
 
 def _peeled(counts: Sequence[float], weight_budget: float, feature_budget: float) -> PeeledForecast:
