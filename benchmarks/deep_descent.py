@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
-from deepcollapse.theory.solve import solve_many
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 from deepcollapse.theory.solvers import GradientDescent
+from deepcollapse.theory.solvers.solve import solve_many
 from timing import columns, compute_threads, in_turn, ratios, spread
 
 SIZES = {"full": (64, (20, 30), 600, 4), "small": (64, (20,), 100, 3), "tiny": (3, (6,), 4, 1)}

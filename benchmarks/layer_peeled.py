@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled, LayerPeeledOptimum
 from deepcollapse.theory.problems.phases import log_ratio_of
+from deepcollapse.theory.reduced.groups import Groups
 from timing import columns, compute_threads, in_turn, ratios, spread
 
 BUDGETS = (1.0, 5.0)

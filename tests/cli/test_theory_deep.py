@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import deepcollapse.theory.explore
+import deepcollapse.theory.exploration
 
 SEARCH = ["theory", "deep-ufm", "--classes", 3, "--depth", 2, "--search", "--seeds", 2, "--steps", 200]
 
@@ -68,7 +68,7 @@ def test_ctrl_c_says_what_is_kept(call, here, monkeypatch):
     def stopped(*_, path, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(deepcollapse.theory.explore, "explore", stopped)
+    monkeypatch.setattr(deepcollapse.theory.exploration, "explore", stopped)
     done = call(*SEARCH)
     assert (done.code, done.err) == (130, "deepcollapse: Stopped before any start had ended.\n")
     (here / "deep-ufm.jsonl").write_text("{}\n")

@@ -11,16 +11,16 @@ from deepcollapse import measure, measure_features
 from deepcollapse.errors import OptionError, SolveError
 from deepcollapse.records import MODELS
 from deepcollapse.records.record import LAYER_PEELED, SELI, UNCONSTRAINED
-from deepcollapse.theory.beside import beside, predictions, with_predictions
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.head_geometry import head_geometry
-from deepcollapse.theory.predicted import PREDICTORS
+from deepcollapse.theory.predictions.predicted import PREDICTORS
+from deepcollapse.theory.predictions.rows import beside, predictions, with_predictions
+from deepcollapse.theory.predictions.setting import Setting
 from deepcollapse.theory.problems.imbalanced import UnconstrainedImbalanced
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
 from deepcollapse.theory.problems.seli import Seli
 from deepcollapse.theory.problems.squared import UnconstrainedSquared
 from deepcollapse.theory.problems.unconstrained import UnconstrainedFeatures
-from deepcollapse.theory.setting import Setting
+from deepcollapse.theory.reduced.groups import Groups
 
 # Small classes first, last and between: predictions must come back in the order of the classes.
 COUNTS = (4, 12, 4, 12, 4)

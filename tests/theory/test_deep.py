@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from deepcollapse.errors import MemoryBudgetError, OptionError, TooFewClassesError
-from deepcollapse.theory.problems.construction import Construction
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
-from deepcollapse.theory.problems.strongly_regular import EdgeCode, strongly_regular_ratio
-from deepcollapse.theory.problems.structures import collapsed_structure
+from deepcollapse.theory.problems.deep.construction import Construction
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
+from deepcollapse.theory.problems.deep.strongly_regular import EdgeCode, strongly_regular_ratio
+from deepcollapse.theory.problems.deep.structures import collapsed_structure
 
 # classes, depth, samples a class, decay; collapsed, graph with subsets, another graph, refined, lower bound.
 FIXED = [

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.problems.blocks import of_code, together
-from deepcollapse.theory.problems.construction import Construction
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
-from deepcollapse.theory.problems.low_rank import arc, searched_structure
-from deepcollapse.theory.problems.strongly_regular import EdgeCode, incidence, partial_structure, sign_rows
-from deepcollapse.theory.problems.structures import collapsed_structure, shape_structure
+from deepcollapse.theory.problems.deep.blocks import of_code, together
+from deepcollapse.theory.problems.deep.construction import Construction
+from deepcollapse.theory.problems.deep.low_rank import arc, searched_structure
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
+from deepcollapse.theory.problems.deep.strongly_regular import EdgeCode, incidence, partial_structure, sign_rows
+from deepcollapse.theory.problems.deep.structures import collapsed_structure, shape_structure
 
 uniform = DeepUnconstrainedFeatures.uniform
 

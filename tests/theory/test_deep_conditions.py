@@ -5,10 +5,10 @@ import math
 import pytest
 
 from deepcollapse.errors import OptionError, TooFewClassesError
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
-from deepcollapse.theory.problems.deep_conditions import BEATEN_AT_STRONG_DECAY, BEATEN_FROM, collapse_wins
-from deepcollapse.theory.problems.scalar_problem import kappa_star
-from deepcollapse.theory.problems.strongly_regular import EdgeCode, partial_structure
+from deepcollapse.theory.problems.deep.conditions import BEATEN_AT_STRONG_DECAY, BEATEN_FROM, collapse_wins
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
+from deepcollapse.theory.problems.deep.scalar_problem import kappa_star
+from deepcollapse.theory.problems.deep.strongly_regular import EdgeCode, partial_structure
 
 uniform = DeepUnconstrainedFeatures.uniform
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
-from deepcollapse.theory.problems.homogeneity import homogeneous_scales
+from deepcollapse.theory.problems.deep.homogeneity import homogeneous_scales
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 
 PLAIN = DeepUnconstrainedFeatures.uniform(10, depth=4, decay=0.004, width=20)
 UNEQUAL = DeepUnconstrainedFeatures(4, 3, (0.02, 0.01, 0.03), 0.005, width=6, first_width=5)

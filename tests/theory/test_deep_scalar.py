@@ -8,8 +8,8 @@ import pytest
 from scipy.optimize import minimize
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.problems.scalar_problem import kappa_max, kappa_star, solve_scalar
-from deepcollapse.theory.problems.structures import best_scales, price, product_cost
+from deepcollapse.theory.problems.deep.scalar_problem import kappa_max, kappa_star, solve_scalar
+from deepcollapse.theory.problems.deep.structures import best_scales, price, product_cost
 
 THRESHOLDS = {
     2: (0.472470393711, 0.396850262992),

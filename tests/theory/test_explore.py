@@ -8,9 +8,9 @@ import pandas
 import pytest
 
 from deepcollapse.errors import OptionError, RunError
-from deepcollapse.theory import explore as exploring
-from deepcollapse.theory.explore import explore, summarise
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+from deepcollapse.theory import exploration as exploring
+from deepcollapse.theory.exploration import explore, summarise
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 from deepcollapse.theory.solvers import GradientDescent
 
 uniform = DeepUnconstrainedFeatures.uniform

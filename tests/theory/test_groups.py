@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, lists
 
 from deepcollapse.errors import OptionError, TooFewClassesError
-from deepcollapse.theory.groups import Balanced, GroupMatrix, Groups
 from deepcollapse.theory.nuclear import balanced_factors
+from deepcollapse.theory.reduced.groups import Balanced, GroupMatrix, Groups
 
 SIZES = [(3, 1, 2), (4,), (1, 1), (2, 5)]
 

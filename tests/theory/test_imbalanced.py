@@ -11,8 +11,8 @@ from hypothesis.strategies import integers, lists, sampled_from
 from oracle import imbalanced
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.problems.imbalanced import UnconstrainedImbalanced
+from deepcollapse.theory.reduced.groups import Groups
 
 BIASES = [None, 0.0, 0.05]
 

@@ -11,9 +11,9 @@ from hypothesis.strategies import floats, integers, sampled_from
 from oracle import layer_peeled_by_gram, layer_peeled_by_nuclear_norm
 
 from deepcollapse.errors import MemoryBudgetError, OptionError, TooFewClassesError
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.nuclear import constrained_gap
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
+from deepcollapse.theory.reduced.groups import Groups
 
 NAN = float("nan")
 # (K_A, K_B, R, E_W, E_H): phase, a, b, r, rho, mu, loss, cos_BB, cos_AA, cos_AB of the classifiers.

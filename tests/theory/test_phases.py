@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis.strategies import floats, integers
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
 from deepcollapse.theory.problems.phases import (
     collapse_ratio,
@@ -20,6 +19,7 @@ from deepcollapse.theory.problems.phases import (
     oversampling_for_cosine,
     oversampling_past_collapse,
 )
+from deepcollapse.theory.reduced.groups import Groups
 
 NEVER = math.inf
 # (K_A, E_H): R0 and R1, for ten classes and E_W = 1.

@@ -12,13 +12,13 @@ from oracle import layer_peeled_by_gram, layer_peeled_by_nuclear_norm
 from torch.nn.functional import cross_entropy
 
 from deepcollapse.errors import SolveError
-from deepcollapse.theory import reduced
-from deepcollapse.theory.group_loss import GroupCrossEntropy, centring, entropy, with_marginals
-from deepcollapse.theory.groups import GroupMatrix, Groups
-from deepcollapse.theory.newton import polish
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
-from deepcollapse.theory.reduced import Constrained, Penalised
-from deepcollapse.theory.two_groups import within_budget
+from deepcollapse.theory.reduced import program as reduced
+from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy, centring, entropy, with_marginals
+from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
+from deepcollapse.theory.reduced.newton import polish
+from deepcollapse.theory.reduced.program import Constrained, Penalised
+from deepcollapse.theory.reduced.two_groups import within_budget
 
 THREE = [((2, 2, 1), (9.0, 3.0, 1.0)), ((2, 1, 2), (50.0, 5.0, 1.0)), ((2, 2, 2), (30.0, 10.0, 1.0))]
 

@@ -8,9 +8,9 @@ import torch
 from scipy.optimize import minimize
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.problems.imbalanced import UnconstrainedImbalanced
 from deepcollapse.theory.problems.seli import Seli
+from deepcollapse.theory.reduced.groups import Groups
 
 KEYS = (
     *("cos_w_minority", "cos_w_majority", "cos_w_cross", "norm_ratio_w"),

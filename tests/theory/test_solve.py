@@ -7,8 +7,8 @@ import torch
 from factorisation import Factorisation, Kink, assert_near
 
 from deepcollapse.theory.solution import CERTIFIED
-from deepcollapse.theory.solve import solve
 from deepcollapse.theory.solvers import LBFGS, Alternating, GradientDescent
+from deepcollapse.theory.solvers.solve import solve
 
 SOLVERS = (
     GradientDescent(rate=0.05, tolerance=1e-9),

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from factorisation import Factorisation, assert_near
 
-from deepcollapse.theory import solve as solving
-from deepcollapse.theory.solve import solve, solve_many
 from deepcollapse.theory.solvers import LBFGS, Alternating, GradientDescent
+from deepcollapse.theory.solvers import solve as solving
+from deepcollapse.theory.solvers.solve import solve, solve_many
 
 PROBLEMS = tuple(Factorisation(decay=decay, values=values) for decay in (0.1, 0.7, 4.0) for values in [(3.0, 2.0, 1.0)])
 PLAIN = GradientDescent(rate=0.1, momentum=0.5, steps=2000, tolerance=1e-6)

@@ -6,8 +6,8 @@ import pytest
 from factorisation import Factorisation, Kink
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.solve import solve, solve_many
 from deepcollapse.theory.solvers import LBFGS, Alternating, GradientDescent
+from deepcollapse.theory.solvers.solve import solve, solve_many
 
 SETTINGS = {
     "rate": (lambda: GradientDescent(rate=0.0), "the learning rate must be above 0, and finite; got 0."),

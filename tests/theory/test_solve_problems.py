@@ -5,14 +5,14 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
 from deepcollapse.theory.problems.squared import UnconstrainedSquared
 from deepcollapse.theory.problems.unconstrained import UnconstrainedFeatures
+from deepcollapse.theory.reduced.groups import Groups
 from deepcollapse.theory.solution import CERTIFIED
-from deepcollapse.theory.solve import solve_many
 from deepcollapse.theory.solvers import LBFGS, Alternating, GradientDescent
 from deepcollapse.theory.solvers.batch import Batch, flatten, unflatten
+from deepcollapse.theory.solvers.solve import solve_many
 
 SQUARED = tuple(
     UnconstrainedSquared(4, 5, weight_decay=5e-3, feature_decay=1e-3, bias_decay=bias) for bias in (None, 0.0, 0.01)

@@ -10,8 +10,8 @@ from deepcollapse.errors import SolveError
 from deepcollapse.measurement import measure
 from deepcollapse.records import MODELS, Run
 from deepcollapse.records.record import LAYER_PEELED, SELI, UNCONSTRAINED
-from deepcollapse.theory.forecast import budgets_of
-from deepcollapse.theory.predicted import PREDICTORS
+from deepcollapse.theory.predictions.forecast import budgets_of
+from deepcollapse.theory.predictions.predicted import PREDICTORS
 from deepcollapse.training import train
 
 # Three small classes of ten, of 4 samples each.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from deepcollapse.errors import OptionError
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.groups import Groups
+    from deepcollapse.theory.reduced.groups import Groups
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Classes:
 
         Raises OptionError unless the classes were named in exactly one way.
         """
-        from deepcollapse.theory.groups import Groups
+        from deepcollapse.theory.reduced.groups import Groups
 
         two = {"--majority": self.majority, "--minority": self.minority, "--ratio": self.ratio}
         ways = {"--classes": self.classes is not None, "--counts": bool(self.counts)}

@@ -12,9 +12,9 @@ from deepcollapse.errors import OptionError
 if TYPE_CHECKING:
     import pandas
 
-    from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
-    from deepcollapse.theory.problems.deep_conditions import Verdict
-    from deepcollapse.theory.problems.structures import Construction
+    from deepcollapse.theory.problems.deep.conditions import Verdict
+    from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
+    from deepcollapse.theory.problems.deep.structures import Construction
 
 
 COLLAPSED = "collapsed"  # what deep neural collapse is called among the known solutions
@@ -55,7 +55,7 @@ class DeepUfm:
 
     def run(self) -> int:
         """Show the known solutions and which is best; then, where asked, what descent finds."""
-        from deepcollapse.theory.problems.deep_conditions import collapse_wins
+        from deepcollapse.theory.problems.deep.conditions import collapse_wins
 
         problem = self._problem(self.width or most_width(self.classes), self.decay)
         known, missing = solutions(problem)
@@ -80,7 +80,7 @@ class DeepUfm:
         return 0
 
     def _problem(self, width: int, decay: float) -> "DeepUnconstrainedFeatures":
-        from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+        from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 
         features = decay if self.feature_decay is None else self.feature_decay
         return DeepUnconstrainedFeatures(self.classes, self.per_class, (decay,) * self.depth, features, width)
@@ -88,7 +88,7 @@ class DeepUfm:
     def _search(self) -> list[dict[str, Any]]:
         """What descent finds from every start, shown as it is asked for."""
         from deepcollapse.cli.theory.search import Bar, show_found
-        from deepcollapse.theory.explore import explore
+        from deepcollapse.theory.exploration import explore
         from deepcollapse.theory.solvers import GradientDescent
 
         widths = self.widths or (self.width or 2 * self.classes,)
@@ -117,7 +117,7 @@ def most_width(classes: int) -> int:
 
 def solutions(problem: "DeepUnconstrainedFeatures") -> "tuple[list[Construction], list[str]]":
     """Deep neural collapse and the other known solutions, each once; and what does not fit, in words."""
-    from deepcollapse.theory.problems.strongly_regular import vertices_of
+    from deepcollapse.theory.problems.deep.strongly_regular import vertices_of
 
     ways = [problem.collapsed]
     if vertices_of(problem.num_classes) and problem.depth > 1:

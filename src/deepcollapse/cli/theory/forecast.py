@@ -11,7 +11,7 @@ from deepcollapse.cli.theory.shown import figures, told
 from deepcollapse.errors import OptionError
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.forecast import PeeledForecast
+    from deepcollapse.theory.predictions.forecast import PeeledForecast
 
 # E_W and E_H of the experiments that found minority collapse, where nothing is known of a network.
 BUDGETS = {"weight_budget": 1.0, "feature_budget": 5.0}
@@ -48,7 +48,7 @@ class Forecast:
 
     def run(self) -> int:
         """Say what is to be expected, and why."""
-        from deepcollapse.theory.forecast import forecast
+        from deepcollapse.theory.predictions.forecast import forecast
 
         if not self.counts:
             raise OptionError("say how many samples each class has, for example --counts 500 500 50 50.")
@@ -69,7 +69,7 @@ class Forecast:
 
     def _parameters(self) -> tuple[dict[str, float], bool]:
         """Budgets and decays as given, else those of the run, else the usual budgets; and whether they are those."""
-        from deepcollapse.theory.forecast import budgets_of
+        from deepcollapse.theory.predictions.forecast import budgets_of
 
         names = (*BUDGETS, "weight_decay", "feature_decay")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}

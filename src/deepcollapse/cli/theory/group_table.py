@@ -7,7 +7,7 @@ from deepcollapse.cli.terminal import say, show_table
 from deepcollapse.cli.theory.shown import degrees, figures
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.groups import Balanced, Groups
+    from deepcollapse.theory.reduced.groups import Balanced, Groups
 
 MOST_ROWS = 20
 

@@ -10,8 +10,8 @@ from deepcollapse.cli.theory.group_table import group_facts, show_groups
 from deepcollapse.cli.theory.shown import degrees, figures, show_facts, told
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.groups import Groups
     from deepcollapse.theory.problems.layer_peeled import LayerPeeledOptimum
+    from deepcollapse.theory.reduced.groups import Groups
 
 
 @dataclass(frozen=True)

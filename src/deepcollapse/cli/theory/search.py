@@ -42,7 +42,7 @@ class Bar:
 
 def show_found(found: "pandas.DataFrame") -> None:
     """How low and of what rank the ends are by width, decay and rate, and how many are of which kind."""
-    from deepcollapse.theory.explore import summarise
+    from deepcollapse.theory.exploration import summarise
 
     kinds: dict[tuple[Any, ...], Counter[str]] = {}
     for *key, kind in zip(*(found[name] for name in (*SETTINGS, "kind")), strict=True):

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.report.theory.diagram import LAYER_PEELED, SELI, UNCONSTRAINED
-from deepcollapse.theory.groups import Groups
+from deepcollapse.theory.reduced.groups import Groups
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+    from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 
 Row = dict[str, Any]
 
@@ -118,7 +118,7 @@ def depths(classes: Iterable[int], depths: Iterable[int], decay: float) -> list[
     Where collapse is the best that is known, the strongly regular graph stands beside it, if there is one.
     """
     from deepcollapse.cli.theory.deep_ufm import most_width
-    from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+    from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 
     return [
         _depth(DeepUnconstrainedFeatures.uniform(size, depth, decay, most_width(size)))
@@ -128,7 +128,7 @@ def depths(classes: Iterable[int], depths: Iterable[int], decay: float) -> list[
 
 
 def _depth(problem: "DeepUnconstrainedFeatures") -> Row:
-    from deepcollapse.theory.problems.strongly_regular import strongly_regular_ratio, vertices_of
+    from deepcollapse.theory.problems.deep.strongly_regular import strongly_regular_ratio, vertices_of
 
     collapsed, best = problem.collapsed(), problem.optimum()
     vertices = vertices_of(problem.num_classes) if problem.depth > 1 else None

@@ -10,8 +10,8 @@ from deepcollapse.cli.theory.shown import Facts, degrees, figures, sentence, sho
 from deepcollapse.errors import OptionError
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.groups import Groups
     from deepcollapse.theory.problems.free_features import FreeFeatures
+    from deepcollapse.theory.reduced.groups import Groups
 
 
 ZERO = "By the unconstrained-features model {}."

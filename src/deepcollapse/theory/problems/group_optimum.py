@@ -11,8 +11,8 @@ from torch import Tensor
 from deepcollapse.errors import MemoryBudgetError, OptionError
 from deepcollapse.geometry import simplex_etf
 from deepcollapse.linalg import memory_of
-from deepcollapse.theory.groups import Balanced, GroupMatrix, Groups
 from deepcollapse.theory.problem import Optimum
+from deepcollapse.theory.reduced.groups import Balanced, GroupMatrix, Groups
 
 Facts = dict[str, float | str | None]
 # Singular values of the block below this share of the largest are rounding.

@@ -22,14 +22,14 @@ from torch.nn.functional import cross_entropy
 
 from deepcollapse.errors import OptionError
 from deepcollapse.geometry import collect
-from deepcollapse.theory.group_loss import GroupCrossEntropy
-from deepcollapse.theory.groups import GroupMatrix, Groups
 from deepcollapse.theory.head_geometry import head_geometry
 from deepcollapse.theory.nuclear import spectral_norm
 from deepcollapse.theory.problem import Point, Problem
 from deepcollapse.theory.problems.group_optimum import Facts, GroupOptimum
-from deepcollapse.theory.reduced import Penalised, ReducedPoint
-from deepcollapse.theory.two_groups import TwoGroupLogits, stationary, within_group_only
+from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy
+from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
+from deepcollapse.theory.reduced.program import Penalised, ReducedPoint
+from deepcollapse.theory.reduced.two_groups import TwoGroupLogits, stationary, within_group_only
 
 
 @dataclass(frozen=True)

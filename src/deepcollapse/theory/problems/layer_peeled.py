@@ -21,14 +21,14 @@ from torch.nn.functional import cross_entropy
 
 from deepcollapse.errors import OptionError
 from deepcollapse.geometry import collect
-from deepcollapse.theory.group_loss import GroupCrossEntropy, centring
-from deepcollapse.theory.groups import GroupMatrix, Groups
 from deepcollapse.theory.head_geometry import head_geometry
 from deepcollapse.theory.nuclear import constrained_gap
 from deepcollapse.theory.problem import Point, Problem
 from deepcollapse.theory.problems.group_optimum import Facts, GroupOptimum
-from deepcollapse.theory.reduced import Constrained, ReducedPoint
-from deepcollapse.theory.two_groups import log_collapse_ratio, within_budget
+from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy, centring
+from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
+from deepcollapse.theory.reduced.program import Constrained, ReducedPoint
+from deepcollapse.theory.reduced.two_groups import log_collapse_ratio, within_budget
 
 
 def checked_budget(name: str, budget: float) -> float:
@@ -158,8 +158,9 @@ def _labels(logits: Tensor) -> Int64[Tensor, "b k"]:
 class LayerPeeledOptimum(GroupOptimum):
     r"""The optimum of `problem`: logits `z`, K x K in groups, with `balanced` Gram matrices of classifier and features.
 
-    For two groups a, b, r and rho say all (`theory.two_groups`); `collapsed` and `erased` tell groups whose classes
-    coincide, and whose classifiers vanish. `phase` is "full", "collapse" or "erased" by the worst of the groups.
+    For two groups a, b, r and rho say all (`theory.reduced.two_groups`); `collapsed` and `erased` tell groups whose
+    classes coincide, and whose classifiers vanish. `phase` is "full", "collapse" or "erased" by the worst of the
+    groups.
     """
 
     problem: LayerPeeled

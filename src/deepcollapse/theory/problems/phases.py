@@ -12,9 +12,9 @@ import math
 from scipy.optimize import brentq
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.groups import Groups
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
-from deepcollapse.theory.two_groups import log_collapse_ratio, log_erasure_ratio, stationary
+from deepcollapse.theory.reduced.groups import Groups
+from deepcollapse.theory.reduced.two_groups import log_collapse_ratio, log_erasure_ratio, stationary
 
 
 def critical_budget(majority: int, minority: int, ratio: float) -> float:

@@ -15,9 +15,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.group_loss import centring
-from deepcollapse.theory.groups import GroupMatrix, Groups
 from deepcollapse.theory.problems.group_optimum import Facts, GroupOptimum
+from deepcollapse.theory.reduced.cross_entropy import centring
+from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
 
 
 @dataclass(frozen=True)

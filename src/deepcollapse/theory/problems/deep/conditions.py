@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepcollapse.errors import OptionError, TooFewClassesError
-from deepcollapse.theory.problems.construction import Answer
-from deepcollapse.theory.problems.scalar_problem import checked_depth
+from deepcollapse.theory.problems.deep.construction import Answer
+from deepcollapse.theory.problems.deep.scalar_problem import checked_depth
 
 # The fewest classes from which collapse is beaten by a construction made here, by number of layers, four standing for
 # more of them too; and that construction; and from where only at some decays. The tests work these out again.

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.problems.structures import Structure, ridge_scale, shape_structure
+from deepcollapse.theory.problems.deep.structures import Structure, ridge_scale, shape_structure
 
 
 def arc(features: float, near: float, far: float) -> tuple[Tensor, Tensor]:

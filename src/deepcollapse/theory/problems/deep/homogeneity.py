@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from deepcollapse.theory.problems.scalar_problem import solve_scalar
-from deepcollapse.theory.problems.structures import best_scales, price
+from deepcollapse.theory.problems.deep.scalar_problem import solve_scalar
+from deepcollapse.theory.problems.deep.structures import best_scales, price
 
 
 def homogeneous_scales(

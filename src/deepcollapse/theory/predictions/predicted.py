@@ -16,14 +16,14 @@ from deepcollapse.errors import OptionError
 from deepcollapse.geometry import ClassMoments, SpanScatter
 from deepcollapse.geometry.moments import Weighting
 from deepcollapse.records.record import LAYER_PEELED, SELI, UNCONSTRAINED
-from deepcollapse.theory.alike import alike
-from deepcollapse.theory.groups import Groups
+from deepcollapse.theory.predictions.alike import alike
+from deepcollapse.theory.predictions.setting import Setting
 from deepcollapse.theory.problems.imbalanced import UnconstrainedImbalanced
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled
 from deepcollapse.theory.problems.seli import Seli
 from deepcollapse.theory.problems.squared import UnconstrainedSquared
 from deepcollapse.theory.problems.unconstrained import UnconstrainedFeatures
-from deepcollapse.theory.setting import Setting
+from deepcollapse.theory.reduced.groups import Groups
 
 # Past so many classes the measures of three optima take minutes.
 MOST_CLASSES = 1000

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
-from deepcollapse.theory.groups import GroupMatrix
+from deepcollapse.theory.reduced.groups import GroupMatrix
 
 
 def centring(sizes: tuple[int, ...]) -> GroupMatrix:

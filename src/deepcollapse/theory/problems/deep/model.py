@@ -13,14 +13,14 @@ from torch import Tensor
 
 from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.theory.problem import Point, Problem
-from deepcollapse.theory.problems.blocks import MOST_CLASSES, best_blocks, of_code
-from deepcollapse.theory.problems.classification import Classification, classify_layers, layer_geometry
-from deepcollapse.theory.problems.construction import Construction, Judgement, Terms, all_zero
-from deepcollapse.theory.problems.homogeneity import homogeneous_scales
-from deepcollapse.theory.problems.low_rank import arc_structure, searched_structure
-from deepcollapse.theory.problems.scalar_problem import checked_depth, solve_scalar
-from deepcollapse.theory.problems.stationarity import clarke_slopes
-from deepcollapse.theory.problems.strongly_regular import (
+from deepcollapse.theory.problems.deep.blocks import MOST_CLASSES, best_blocks, of_code
+from deepcollapse.theory.problems.deep.classification import Classification, classify_layers, layer_geometry
+from deepcollapse.theory.problems.deep.construction import Construction, Judgement, Terms, all_zero
+from deepcollapse.theory.problems.deep.homogeneity import homogeneous_scales
+from deepcollapse.theory.problems.deep.low_rank import arc_structure, searched_structure
+from deepcollapse.theory.problems.deep.scalar_problem import checked_depth, solve_scalar
+from deepcollapse.theory.problems.deep.stationarity import clarke_slopes
+from deepcollapse.theory.problems.deep.strongly_regular import (
     EdgeCode,
     best_code,
     best_subset,
@@ -29,7 +29,7 @@ from deepcollapse.theory.problems.strongly_regular import (
     refined_code,
     vertices_of,
 )
-from deepcollapse.theory.problems.structures import (
+from deepcollapse.theory.problems.deep.structures import (
     collapsed_structure,
     price,
 )

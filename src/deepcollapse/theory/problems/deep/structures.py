@@ -18,8 +18,8 @@ from jaxtyping import Float64
 from scipy.optimize import brentq
 from torch import Tensor
 
-from deepcollapse.theory.problems.construction import Construction, Factors, Terms
-from deepcollapse.theory.problems.scalar_problem import kappa_star, solve_scalar
+from deepcollapse.theory.problems.deep.construction import Construction, Factors, Terms
+from deepcollapse.theory.problems.deep.scalar_problem import kappa_star, solve_scalar
 
 
 def price(decays: Sequence[float], sizes: Sequence[float]) -> float:

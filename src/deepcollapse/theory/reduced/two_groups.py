@@ -21,7 +21,7 @@ from functools import cache
 import numpy as np
 from scipy.optimize import brentq
 
-from deepcollapse.theory.groups import GroupMatrix
+from deepcollapse.theory.reduced.groups import GroupMatrix
 
 # |ln tan theta| beyond which one of the two groups does not stand apart within the range of floats.
 EXTREME = 700.0

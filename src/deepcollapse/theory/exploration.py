@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.errors import OptionError, RunError
-from deepcollapse.theory.problems.deep import DeepUnconstrainedFeatures
+from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 from deepcollapse.theory.solution import Solution
-from deepcollapse.theory.solve import Member, in_batches
 from deepcollapse.theory.solvers import GradientDescent
 from deepcollapse.theory.solvers.ledger import Progress
+from deepcollapse.theory.solvers.solve import Member, in_batches
 
 if TYPE_CHECKING:
     import pandas

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.problems.construction import Construction, Factors, Terms, all_zero
-from deepcollapse.theory.problems.low_rank import arc_structure
-from deepcollapse.theory.problems.strongly_regular import (
+from deepcollapse.theory.problems.deep.construction import Construction, Factors, Terms, all_zero
+from deepcollapse.theory.problems.deep.low_rank import arc_structure
+from deepcollapse.theory.problems.deep.strongly_regular import (
     EdgeCode,
     best_subset,
     code_sizes,
@@ -24,7 +24,7 @@ from deepcollapse.theory.problems.strongly_regular import (
     refined_code,
     vertices_of,
 )
-from deepcollapse.theory.problems.structures import collapsed_structure
+from deepcollapse.theory.problems.deep.structures import collapsed_structure
 
 MOST_CLASSES = 1000  # the partition is worked out class by class
 LARGEST_PARTIAL = 45  # whose eigenvalues have to be computed; more classes are put into several blocks

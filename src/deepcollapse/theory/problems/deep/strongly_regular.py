@@ -18,8 +18,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
-from deepcollapse.theory.problems.construction import Factors
-from deepcollapse.theory.problems.structures import (
+from deepcollapse.theory.problems.deep.construction import Factors
+from deepcollapse.theory.problems.deep.structures import (
     Structure,
     ridge_scale,
     shape_factors,

@@ -9,8 +9,8 @@ from deepcollapse.geometry import METRICS, Metric
 from deepcollapse.measurement import HEAD, Measurement
 from deepcollapse.records import MODELS, Record
 from deepcollapse.theory.head_geometry import head_records
-from deepcollapse.theory.predicted import PREDICTORS, Predicted
-from deepcollapse.theory.setting import Loss, Setting
+from deepcollapse.theory.predictions.predicted import PREDICTORS, Predicted
+from deepcollapse.theory.predictions.setting import Loss, Setting
 
 if TYPE_CHECKING:
     import pandas

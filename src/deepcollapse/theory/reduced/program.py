@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float64
 from scipy.optimize import minimize
 
 from deepcollapse.errors import SolveError
-from deepcollapse.theory.group_loss import GroupCrossEntropy, centring, entropy, with_marginals
-from deepcollapse.theory.groups import GroupMatrix
-from deepcollapse.theory.newton import polish
+from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy, centring, entropy, with_marginals
+from deepcollapse.theory.reduced.groups import GroupMatrix
+from deepcollapse.theory.reduced.newton import polish
 
 Vector = Float64[np.ndarray, " x"]
 PerGroup = Float64[np.ndarray, " g"]

@@ -17,7 +17,7 @@ from deepcollapse.geometry import (
     trace_ratio,
     within_class_variability,
 )
-from deepcollapse.theory.problems.strongly_regular import vertices_of
+from deepcollapse.theory.problems.deep.strongly_regular import vertices_of
 
 Kind = Literal["trivial", "dead class", "collapsed", "strongly regular graph", "low-rank", "other"]
 RANK_TOLERANCE = 1e-2  # descent leaves directions of a thousandth; those that matter are ten times larger
@@ -74,7 +74,7 @@ def is_triangular_graph(means: Float64[Tensor, "c d"]) -> bool:
 
     Each entry may be 5 % of the diagonal off. For r = 8 three other graphs have these numbers, and pass.
 
-    >>> from deepcollapse.theory.problems.strongly_regular import incidence
+    >>> from deepcollapse.theory.problems.deep.strongly_regular import incidence
     >>> is_triangular_graph(incidence(5)), is_triangular_graph(torch.eye(10).double())
     (True, False)
     """

@@ -1,0 +1,1 @@
+"""What the models say of a network that was measured, or of class counts that are given."""
