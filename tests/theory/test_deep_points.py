@@ -241,3 +241,21 @@ def test_geometry_where_nothing_varies_is_nan():
     assert math.isnan(seen["trace_ratio.H1"])
     assert math.isnan(seen["row_alignment.W1"])
     assert seen["numerical_rank.H1"] == 0
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_collapse_leaves_the_rank_before_the_first_relu_open(depth):
+    """M_2 = s (I - t (J - I)) has the same nuclear norm and the same ReLU for every t up to 1/(K-1)."""
+    k, decay = 6, 1e-3
+    problem = DeepUnconstrainedFeatures.uniform(k, depth, decay, width=k)
+    collapsed = problem.collapsed()
+    point = collapsed.point()
+    means = point["features"] @ point["W1"].T
+    one = torch.ones(k, k, dtype=torch.float64)
+    for t, rank in ((0.1, k), (1 / (k - 1), k - 1)):
+        moved = means[0, 0] * ((1 + t) * torch.eye(k, dtype=torch.float64) - t * one)
+        left, values, right = torch.linalg.svd(moved)
+        turned = {**point, "features": left * values.sqrt(), "W1": (values.sqrt()[:, None] * right).T}
+        assert problem.value(turned) == pytest.approx(collapsed.loss, rel=1e-12)
+        found = problem.classify(turned)
+        assert (found.kind, found.ranks[1]) == ("collapsed", rank)

@@ -151,7 +151,7 @@ def squared_flow_limit(
 
     W W^T = sqrt(n) (I - J/K), each sample of class k at n^{-1/2} w_k, b = 1/K: a simplex ETF with loss 0, up to a
     rotation. Classifier (K, d), one feature vector a class (K, d), and bias (K,); d is K where `dim` is None. Raises
-    TooFewClassesError, OptionError for `per_class` below 1, ShapeError for d below K-1. Source: :cite:`mixon2020`.
+    TooFewClassesError, OptionError for `per_class` below 1, ShapeError for d below K-1. Source: :cite:`mixon2022`.
 
     >>> W, H, b = squared_flow_limit(num_classes=3, per_class=4)
     >>> (H @ W.T + b).round(decimals=12).abs().tolist()

@@ -2,7 +2,7 @@ r"""The squared error on free features, balanced: singular values shrink, and th
 
 With x = K sqrt(n lW lH) every contrast between classes keeps sqrt(n) (1 - x) of its sqrt(n), or nothing. What all
 classes share keeps sqrt(n) (1 - x/w), w the share of it that a bias does not carry: 1 without a bias (an orthogonal
-frame), lb/(1+lb) with a penalised one, 0 with a free one (a simplex ETF). Sources: :cite:`zhoumse2022`,
+frame), lb/(1+lb) with a penalised one, 0 with a free one (a simplex ETF). Sources: :cite:`zhou2022`,
 :cite:`tirer2022`; the penalised bias and the certificate are derived here.
 """
 

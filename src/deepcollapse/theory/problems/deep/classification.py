@@ -52,13 +52,22 @@ def classify_layers(layers: Sequence[Tensor], num_classes: int, loss: float, col
         kind = "trivial"
     elif bool((before[-1].diagonal() < 0.1).any()):
         kind = "dead class"
-    elif abs(ratio - 1) < 2e-3 and min(ranks) == num_classes and all(map(_orthogonal, after)):
+    elif abs(ratio - 1) < 2e-3 and _full(ranks, num_classes) and all(map(_orthogonal, after)):
         kind = "collapsed"
     elif len(after) > 1 and set(ranks[:-2]) == {vertices_of(num_classes)} and is_triangular_graph(after[0]):
         kind = "strongly regular graph"
     elif ratio < 1 - 1e-4 and max(ranks[:-2], default=num_classes) < num_classes:
         kind = "low-rank"
     return Classification(kind, loss, ratio, tuple(ranks), tuple(ranks_after))
+
+
+def _full(ranks: Sequence[int], num_classes: int) -> bool:
+    """Whether ranks are those of collapse: K, or K-1 before the first ReLU, where collapse leaves them open.
+
+    The first two factors cost the nuclear norm of their product M_2, and M_2 = I - t (J - I) costs K for every t up to
+    1/(K-1), where its rank is K-1, with the same ReLU (derived here; descent ends at such points).
+    """
+    return min(ranks[2:], default=num_classes) == ranks[-1] == num_classes and min(ranks[:2]) >= num_classes - 1
 
 
 def _class_means(features: Tensor, num_classes: int) -> Float64[Tensor, "c d"]:
