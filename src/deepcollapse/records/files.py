@@ -1,5 +1,6 @@
 """Writing a file so that a reader, or a crash, meets the old one or the new one and never half of either."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> Path:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a path below a file, say, has no part to take away either
+            part.unlink(missing_ok=True)
         kept = "the file that was there is unharmed" if path.exists() else "nothing was left behind"
         raise RunError(
             f"could not write {path} ({len(data)} bytes): {error.strerror or error}; {kept}. "
