@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import deepcollapse
-from deepcollapse import geometry
+from deepcollapse import geometry, theory
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -42,6 +42,23 @@ def test_public_names_of_the_package_are_there_and_say_what_they_are(name):
     assert name in dir(deepcollapse)
 
 
+def test_names_of_theory_are_those_in_the_docs():
+    section = (DOCS / "theory.md").read_text("utf-8").split("## All names")[1]
+    assert sorted(re.findall(r"`(\w+)`", section)) == sorted(theory.__all__)
+
+
+@pytest.mark.parametrize("name", theory.__all__)
+def test_names_of_theory_are_there_say_what_they_are_and_show_how(name):
+    thing = getattr(theory, name)
+    assert thing.__module__.startswith("deepcollapse.theory.")
+    text = inspect.getdoc(thing) or ""
+    assert text.split("\n\n")[0].rstrip().endswith((".", ":"))
+    # What is abstract, what others of them return, and what reads a run's folder has no example of its own.
+    described = inspect.isabstract(thing) or name in ("Solution", "Decomposition", "budgets_of", "counts_of")
+    assert described or ">>> " in text, "shows no example"
+    assert name in dir(theory)
+
+
 def test_other_names_are_no_part_of_the_package():
     with pytest.raises(AttributeError, match=r"^module 'deepcollapse' has no attribute 'colapse'$"):
         deepcollapse.colapse  # noqa: B018
@@ -59,7 +76,16 @@ def test_public_functions_of_geometry_say_shape_errors_and_show_an_example(name)
 
 
 def test_the_guides_name_nothing_that_is_not_there():
-    known = {*geometry.__all__, *dir(deepcollapse), "weighting", "layers", "means_of", "baselines", "robustness"}
+    known = {
+        *geometry.__all__,
+        *dir(deepcollapse),
+        *theory.__all__,
+        "weighting",
+        "layers",
+        "means_of",
+        "baselines",
+        "robustness",
+    }
     for page in ("choose.md", "glossary.md"):
         named = re.findall(r"`([a-z]{3,}(?:_[a-z]+)+|robustness)", (DOCS / page).read_text("utf-8"))
         assert set(named) <= known, page

@@ -81,6 +81,10 @@ def summarise(found: "pandas.DataFrame") -> "pandas.DataFrame":
     kind), `at_collapse` (by loss alone: within 2e-3 of that of collapse, its geometry may still lag behind) and `below`
     (lower than collapse by more than 1e-4 of its loss); `best` and `median` of the loss over that of collapse and
     `mean_rank`, over the seeds that did not diverge, and NaN where all did.
+
+    >>> problem = DeepUnconstrainedFeatures.uniform(2, depth=2, decay=0.01, width=3)
+    >>> summarise(explore([problem], GradientDescent(rate=0.3, steps=50), seeds=[0, 1]))["seeds"].tolist()
+    [2]
     """
     import pandas
 

@@ -34,8 +34,9 @@ from deepcollapse.theory.reduced.two_groups import TwoGroupLogits, stationary, w
 
 @dataclass(frozen=True)
 class UnconstrainedImbalanced(Problem):
-    r"""K classes in `groups`, whose counts are samples: whole numbers of 1 or more.
+    r"""Cross-entropy (in nats) with weight decay on classifier, features and bias, for classes of any sizes.
 
+    K classes lie in `groups`, whose counts are samples: whole numbers of 1 or more.
     `weight_decay` lW, `feature_decay` lH (per sample) and `bias_decay` lb (None for no bias, 0 for a free one) are
     those that PyTorch's optimisers take. The variables are "classifier" (K, d), "features" (N, d) in the order of the
     groups' classes, and "bias" (K,) where there is one. `dim` is d; None for K.

@@ -40,8 +40,10 @@ def checked_budget(name: str, budget: float) -> float:
 
 @dataclass(frozen=True)
 class LayerPeeled(Problem):
-    r"""K classes in `groups`, whose counts may be any numbers in proportion to the samples.
+    r"""Cross-entropy (in nats) over W and H with (1/K) sum_k |w_k|^2 <= E_W and the same of features, <= E_H.
 
+    K classes lie in `groups`, whose counts may be any numbers in proportion to the samples; the budgets are in squared
+    units of classifier and features, and all that matters to logits and angles is their product.
     The free variables are directions: "classifier" A and "features" B, both (K, p), one row a class in the order of
     the groups, stand for W = sqrt(K E_W) A/|A| and H = sqrt(K E_H) B/|B|. `dim` is p; None for K.
 

@@ -22,9 +22,10 @@ from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
 
 @dataclass(frozen=True)
 class Seli:
-    """Classes in `groups`; their counts may be any numbers above 0 (OptionError otherwise).
+    """Least (|W|^2 + |H|^2)/2 with margins of one: the simplex-encoded-labels interpolation.
 
-    Not a problem that descent solves: its constraints are hard. `dim` is the width of `factors`, None for K.
+    Classes lie in `groups`; their counts may be any numbers above 0 (OptionError otherwise). Not a problem that descent
+    solves: its constraints are hard. `dim` is the width of `factors`, None for K.
 
     >>> facts = Seli(Groups.two(5, 5, 10.0)).optimum().facts()
     >>> round(facts["cos_w_minority"], 12), round(facts["nuclear_norm"], 12)
