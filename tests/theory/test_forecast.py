@@ -175,3 +175,15 @@ def test_class_counts_are_read_from_a_run(tmp_path):
     measured.write(run, epoch=1)
     assert counts_of(run) == counts_of(run.path) == (3, 2)
     assert forecast(counts_of(run), **budgets_of(run)).counts == (3.0, 2.0)
+
+
+def test_directions_that_are_lost_without_two_classes_coinciding_are_told():
+    counts = [round(500 * 100 ** (-i / 11)) for i in range(12)]
+    told = forecast(counts, weight_budget=1.0, feature_budget=1.0)
+    assert told.layer_peeled is not None
+    assert (told.layer_peeled.phase, told.layer_peeled.collapsed) == ("full", ())
+    assert told.layer_peeled.rank < 11
+    assert told.sentences()[0] == (
+        "The layer-peeled model, at this budget of classifier and features, expects no two classes to coincide, but "
+        f"their classifiers to span {told.layer_peeled.rank} dimensions in place of 11."
+    )

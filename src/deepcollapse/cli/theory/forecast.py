@@ -22,6 +22,7 @@ ROWS = {
     "threshold_budget": ("s0", "budget up to which the smallest classes coincide"),
     "cosine": ("", "cosine of the two closest classifiers"),
     "balanced_cosine": ("", "the same for balanced classes"),
+    "rank": ("", "dimensions that the classifiers span"),
     "oversampling": ("", "how often to show the smallest classes to part them"),
     "restoring": ("", "how often for the angles of balanced classes"),
 }

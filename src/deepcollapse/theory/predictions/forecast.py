@@ -32,6 +32,7 @@ class PeeledForecast:
         threshold_budget: s0, up to which the small classes coincide at this ratio; NaN as `threshold_ratio`.
         cosine: the largest cosine between two classes' classifiers; NaN where classes are erased.
         balanced_cosine: -1/(K-1), what it would be for classes of one size.
+        rank: the dimensions that classifiers span; below K-1 directions are lost, even where no two classes coincide.
         oversampling: how often each sample of the smallest class must be seen, and those of other classes so often that
             none counts less, for no classes to coincide; 1 where that is so already.
         restoring: how often for all angles to be those of balanced classes: R.
@@ -45,6 +46,7 @@ class PeeledForecast:
     threshold_budget: float
     cosine: float
     balanced_cosine: float
+    rank: int
     oversampling: float
     restoring: float
 
@@ -147,6 +149,7 @@ def _peeled(counts: Sequence[float], weight_budget: float, feature_budget: float
         threshold_budget=critical_budget(groups.sizes[0], groups.sizes[1], ratio) if several else math.nan,
         cosine=math.nan if any(optimum.erased) else _closest(optimum),
         balanced_cosine=-1 / (groups.num_classes - 1),
+        rank=optimum.rank,
         oversampling=_oversampling(counts, weight_budget, feature_budget, threshold) if any(lost) else 1.0,
         restoring=ratio,
     )
@@ -192,10 +195,14 @@ def _unconstrained(counts: Sequence[float], weight_decay: float, feature_decay: 
 
 def _peeled_in_words(told: PeeledForecast) -> list[str]:
     say = "The layer-peeled model, at this budget of classifier and features,"
+    most = round(-1 / told.balanced_cosine)
+    kept = "every class to keep a direction of its own"
+    if told.rank < most:
+        kept = f"no two classes to coincide, but their classifiers to span {told.rank} dimensions in place of {most}"
     which = f"{len(told.collapsed)} class{'es' * (len(told.collapsed) > 1)}"
     sentences = [
         {
-            "full": f"{say} expects every class to keep a direction of its own.",
+            "full": f"{say} expects {kept}.",
             "collapse": f"{say} expects minority collapse: the classifiers of {which} coincide.",
             "erased": f"{say} expects small classes to vanish: of {which} classifiers are zero, or coincide.",
         }[told.phase]
