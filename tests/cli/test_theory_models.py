@@ -3,6 +3,10 @@
 import math
 
 import pytest
+import torch
+
+from deepcollapse import measure_features
+from deepcollapse.records import Run
 
 TWO = ["--majority", "5", "--minority", "5", "--ratio"]
 COSINES = ["cos_w_minority", "cos_w_majority", "cos_w_cross"]
@@ -151,7 +155,10 @@ WAYS = "Give --classes 10, or --majority 5 --minority 5 --ratio 10, or --counts 
             "classes of different sizes are solved for cross-entropy alone; got --loss mse. Give --classes and "
             "--per-class for balanced ones.",
         ),
-        ("forecast", "say how many samples each class has, for example --counts 500 500 50 50."),
+        (
+            "forecast",
+            "say how many samples each class has, for example --counts 500 500 50 50, or name a run with --run.",
+        ),
     ],
 )
 def test_errors_in_words_and_in_json(flags, message, call):
@@ -171,3 +178,15 @@ def test_what_is_undefined_is_null(call):
     facts = call("theory", "layer-peeled", "--majority", 7, "--minority", 3, "--ratio", 6, "--json").json
     assert (facts["phase"], facts["cos_w_minority"]) == ("erased", None)
     assert math.isfinite(facts["loss"])
+
+
+def test_a_forecast_takes_counts_budgets_and_decays_from_a_run(call, tmp_path):
+    run = Run.create(tmp_path / "run", recipe={}, class_names=["a"], data_digest={}, device="cpu", seed=None)
+    features = torch.eye(4).double().repeat_interleave(torch.tensor([40, 40, 2, 2]), dim=0)
+    labels = torch.arange(4).repeat_interleave(torch.tensor([40, 40, 2, 2]))
+    measured = measure_features(features, labels, num_classes=4, classifier=torch.eye(4))
+    measured.write(run, epoch=1)
+    told = call("theory", "forecast", "--run", run.path, "--json").json
+    assert (told["weight_budget"], told["classes"], told["ratio"]) == (1.0, 4, 20.0)
+    assert told["feature_budget"] == pytest.approx(measured["feature_budget"], rel=1e-12)
+    assert call("theory", "forecast", "--run", run.path, "--counts", 5, 5, "--json").json["ratio"] == 1.0

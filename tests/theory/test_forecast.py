@@ -7,7 +7,8 @@ from deepcollapse import measure_features
 from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.records import Record, Run
 from deepcollapse.records.record import UNCONSTRAINED
-from deepcollapse.theory.predictions.forecast import budgets_of, counts_of, forecast
+from deepcollapse.theory.predictions.forecast import forecast
+from deepcollapse.theory.predictions.of_run import budgets_of, counts_of
 
 STEP = [500] * 5 + [50] * 5
 

@@ -33,9 +33,9 @@ class Forecast:
     """Forecast minority collapse for your own class counts, and what would prevent it."""
 
     counts: tuple[float, ...] = ()
-    """Samples of each class, one number a class."""
+    """Samples of each class, one number a class; those of the run where one is named."""
     folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Take budgets and decays from this run of deepcollapse train or measure."""
+    """Take class counts, budgets and decays from this run of deepcollapse train or measure."""
     weight_budget: float | None = None
     """Mean squared length of the classifier's rows (E_W); 1 where nothing else is given."""
     feature_budget: float | None = None
@@ -51,10 +51,17 @@ class Forecast:
         """Say what is to be expected, and why."""
         from deepcollapse.theory.predictions.forecast import forecast
 
-        if not self.counts:
-            raise OptionError("say how many samples each class has, for example --counts 500 500 50 50.")
+        counts: tuple[float, ...] = self.counts
+        if not counts and self.folder is not None:
+            from deepcollapse.theory.predictions.of_run import counts_of
+
+            counts = counts_of(self.folder)
+        if not counts:
+            raise OptionError(
+                "say how many samples each class has, for example --counts 500 500 50 50, or name a run with --run."
+            )
         parameters, assumed = self._parameters()
-        found = forecast(self.counts, **parameters)
+        found = forecast(counts, **parameters)
         if self.json:
             say_json({**parameters, **found.facts()})
             return 0
@@ -70,7 +77,7 @@ class Forecast:
 
     def _parameters(self) -> tuple[dict[str, float], bool]:
         """Budgets and decays as given, else those of the run, else the usual budgets; and whether they are those."""
-        from deepcollapse.theory.predictions.forecast import budgets_of
+        from deepcollapse.theory.predictions.of_run import budgets_of
 
         names = (*BUDGETS, "weight_decay", "feature_decay")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -9,12 +9,9 @@ from scipy.optimize import brentq
 
 from deepcollapse.errors import OptionError
 from deepcollapse.theory.predictions.alike import alike
-from deepcollapse.theory.predictions.of_run import budgets_of, counts_of
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled, LayerPeeledOptimum
 from deepcollapse.theory.problems.phases import critical_budget
 from deepcollapse.theory.reduced.groups import Groups
-
-__all__ = ["Forecast", "PeeledForecast", "UnconstrainedForecast", "budgets_of", "counts_of", "forecast"]
 
 
 @dataclass(frozen=True)
