@@ -212,9 +212,7 @@ def test_judgements():
     assert PLAIN.optimum().optimal == PLAIN.refined().optimal == "unknown"  # nowhere is the graph called the optimum
     two = DeepUnconstrainedFeatures.uniform(2, depth=5, decay=0.01, width=4)
     assert two.optimum().optimal == two.collapsed().optimal == "yes"
-    assert two.optimum().because == (
-        "for two classes collapse is the unique optimum (quoted: Súkeník, Mondelli & Lampert 2023)"
-    )
+    assert two.optimum().because == ("for two classes collapse is optimal (quoted: Súkeník, Mondelli & Lampert 2023)")
     one = DeepUnconstrainedFeatures.uniform(5, depth=1, decay=0.01, width=3)
     assert one.optimum().optimal == "yes"
     assert one.optimum().because == (

@@ -245,17 +245,29 @@ def test_geometry_where_nothing_varies_is_nan():
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_collapse_leaves_the_rank_before_the_first_relu_open(depth):
-    """M_2 = s (I - t (J - I)) has the same nuclear norm and the same ReLU for every t up to 1/(K-1)."""
+    """M_2 = s (I - T) has the same nuclear norm and ReLU for T >= 0 of zero diagonal with I - T semi-definite."""
     k, decay = 6, 1e-3
     problem = DeepUnconstrainedFeatures.uniform(k, depth, decay, width=k)
     collapsed = problem.collapsed()
     point = collapsed.point()
     means = point["features"] @ point["W1"].T
-    one = torch.ones(k, k, dtype=torch.float64)
-    for t, rank in ((0.1, k), (1 / (k - 1), k - 1)):
-        moved = means[0, 0] * ((1 + t) * torch.eye(k, dtype=torch.float64) - t * one)
+    identity = torch.eye(k, dtype=torch.float64)
+    apart = 1 - identity
+    pairs = torch.block_diag(*[1 - torch.eye(2, dtype=torch.float64)] * (k // 2))
+    for taken, rank in ((0.1 * apart, k), (apart / (k - 1), k - 1), (pairs, k // 2)):
+        moved = means[0, 0] * (identity - taken)
         left, values, right = torch.linalg.svd(moved)
         turned = {**point, "features": left * values.sqrt(), "W1": (values.sqrt()[:, None] * right).T}
         assert problem.value(turned) == pytest.approx(collapsed.loss, rel=1e-12)
         found = problem.classify(turned)
         assert (found.kind, found.ranks[1]) == ("collapsed", rank)
+
+
+@pytest.mark.parametrize("blur", [0.15, 0.3])
+def test_a_graph_that_is_only_nearly_regular_has_no_such_name(blur):
+    problem = DeepUnconstrainedFeatures.uniform(10, 4, 0.004, width=30)
+    point = problem.refined().point()
+    assert problem.classify(point).kind == "strongly regular graph"
+    point["features"][0] *= 1 - blur
+    point["features"][1] *= 1 + blur
+    assert problem.classify(point).kind != "strongly regular graph"

@@ -133,7 +133,8 @@ def test_zero_is_called_optimal_only_where_it_is_proved():
     past = of_price(2.0, 3, 0.0).optimum()
     assert (past.trivial, past.gap) == (True, 0.0)
     assert past.note == (
-        "all zero is optimal, because the decays charge (K-1) sqrt(n lW lH) = 2 for a margin that gains at most "
+        "zero classifier and features are optimal, because "
+        "the decays charge (K-1) sqrt(n lW lH) = 2 for a margin that gains at most "
         "0.666667"
     )
     unknown = of_price(1.5, 100, 2.0).optimum()

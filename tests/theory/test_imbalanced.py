@@ -134,7 +134,8 @@ def test_all_zero_is_said_to_be_optimal_where_it_is(groups, bias_decay):
     assert optimum.weight_norm_squared == 0
     assert optimum.gap < 1e-8
     assert optimum.note == (
-        "all zero is optimal, because the decays charge sqrt(lW lH) = 0.5 for a unit of logits, and none gains more"
+        "zero classifier and features are optimal, because "
+        "the decays charge sqrt(lW lH) = 0.5 for a unit of logits, and none gains more"
     )
     assert problem.gap(optimum.point()) < 1e-8
     shares = np.repeat(problem.groups.class_weights, problem.groups.sizes)

@@ -112,7 +112,8 @@ def test_zero_from_the_threshold_on_and_at_any_width():
     assert optimum.gap < 1e-16
     assert problem.gap(optimum.point()) < 1e-15
     assert optimum.facts()["note"] == (
-        "all zero is optimal, because the decays charge K sqrt(n lW lH) = 1 of every singular value of the labels, "
+        "zero classifier and features are optimal, because "
+        "the decays charge K sqrt(n lW lH) = 1 of every singular value of the labels, "
         "which is all of it"
     )
 

@@ -169,7 +169,8 @@ def test_zero_from_the_threshold_on_and_at_any_width():
     assert facts["gap"] < 1e-15
     assert facts["probability"] == pytest.approx(1 / 4)
     assert facts["note"] == (
-        "all zero is optimal, because the decays charge K sqrt(n lW lH) = 1 for logits that gain at most "
+        "zero classifier and features are optimal, because "
+        "the decays charge K sqrt(n lW lH) = 1 for logits that gain at most "
         "1 - smoothing = 1"
     )
     assert at.gap(at.optimum().point()) < 1e-15

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from deepcollapse.theory.problem import gap_above
+
 
 def nuclear_norm(z: Float64[Tensor, "m n"]) -> float:
     """The sum of the singular values.
@@ -56,4 +58,4 @@ def constrained_gap(z: Float64[Tensor, "m n"], gradient: Float64[Tensor, "m n"],
     >>> constrained_gap(z, -z, radius=2.0)
     0.0
     """
-    return float((gradient * z).sum()) + radius * spectral_norm(gradient)
+    return gap_above(radius * spectral_norm(gradient), -float((gradient * z).sum()))

@@ -10,6 +10,21 @@ Point = dict[str, Tensor]
 """Values of a problem's free variables by name; each tensor may carry leading batch dimensions."""
 
 
+ROUNDING = 1e-12
+
+
+def gap_above(value: float, lower: float) -> float:
+    """`value` less a lower bound on it; 0 where rounding alone, a relative 1e-12, puts the bound above the value.
+
+    A bound further above is no bound: the negative difference is kept, for all to see.
+
+    >>> gap_above(1.0, 1.0 + 1e-15), gap_above(1.0, 1.5)
+    (0.0, -0.5)
+    """
+    gap = value - lower
+    return 0.0 if -ROUNDING * max(abs(value), abs(lower)) <= gap < 0 else gap
+
+
 class Optimum(ABC):
     """What theory holds to be optimal, with the evidence for it."""
 

@@ -11,17 +11,19 @@ from deepcollapse.theory.solvers.solver import Solver
 
 Outcome = Literal["optimal", "stationary", "stalled", "step limit", "diverged"]
 CERTIFIED = 1e-8  # a certificate below this counts as optimal; times the objective where that is above 1
+SHARE = 1e-6  # of the objective, which may itself be below 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
     """Where a solver ended on a problem from a seed, and what is known of that point.
 
-    `outcome` is "optimal" where the problem's certificate says so and only there: its duality gap is below 1e-8, times
-    the objective where that is above 1. Otherwise "stationary" (the gradient norm reached the solver's tolerance),
-    "stalled" (no lower point was found), "step limit" or "diverged". `words` says it in a sentence. `gap` is an upper
-    bound on how far the objective lies above the least possible one, NaN where no bound is known. `history` holds
-    (step, objective) at log-spaced steps and at the end. Tensors of `point` lie on the CPU.
+    `outcome` is "optimal" where the problem's certificate says so and only there: its duality gap is below 1e-8 (times
+    the objective where that is above 1) and below a millionth of the objective. Otherwise "stationary" (the gradient
+    norm reached the solver's tolerance), "stalled" (no lower point was found), "step limit" or "diverged". `words` says
+    it in a sentence. `gap` is an upper bound on how far the objective lies above the least possible one, NaN where no
+    bound is known. `history` holds (step, objective) at log-spaced steps and at the end. Tensors of `point` lie on the
+    CPU.
     """
 
     problem: Problem
@@ -82,7 +84,7 @@ def _outcome(ended: Ended, finite: bool, gap: float, objective: float) -> Outcom
     if not finite:
         return "diverged"
     # A bound that is negative beyond rounding would be no bound: it certifies nothing.
-    if abs(gap) < CERTIFIED * max(1.0, abs(objective)):
+    if abs(gap) < min(CERTIFIED * max(1.0, abs(objective)), SHARE * abs(objective)):
         return "optimal"
     return "stationary" if ended.reason == "converged" else "stalled" if ended.reason == "stalled" else "step limit"
 

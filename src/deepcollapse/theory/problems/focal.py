@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from deepcollapse.errors import OptionError
+from deepcollapse.theory.problem import gap_above
 from deepcollapse.theory.problems.free_features import FreeFeatures
 from deepcollapse.theory.problems.unconstrained import UnconstrainedOptimum, soft_margin
 
@@ -81,7 +82,7 @@ class UnconstrainedFocal(FreeFeatures):
 
     def gap(self, point: Mapping[str, Tensor]) -> float:
         """The objective at a point less the least that it can be anywhere."""
-        return max(0.0, self.value(point) - self._lower_bound())
+        return gap_above(self.value(point), self._lower_bound())
 
     def loss_at(self, margin: float) -> float:
         """phi(c), the loss of every sample at a common margin c."""
@@ -131,7 +132,8 @@ class UnconstrainedFocal(FreeFeatures):
         if margin:
             return None
         return (
-            f"all zero is optimal, because the decays charge (K-1) sqrt(n lW lH) = {price:g} for a margin that gains "
+            "zero classifier and features are optimal, because the decays charge "
+            f"(K-1) sqrt(n lW lH) = {price:g} for a margin that gains "
             f"at most {math.exp(self._log_steepness(0.0)):g}"
         )
 

@@ -24,7 +24,7 @@ from deepcollapse.errors import OptionError
 from deepcollapse.geometry import collect
 from deepcollapse.theory.head_geometry import head_geometry
 from deepcollapse.theory.nuclear import spectral_norm
-from deepcollapse.theory.problem import Point, Problem
+from deepcollapse.theory.problem import Point, Problem, gap_above
 from deepcollapse.theory.problems.group_optimum import Facts, GroupOptimum
 from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy
 from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
@@ -161,7 +161,7 @@ class UnconstrainedImbalanced(Problem):
         bound = torch.special.entr((target + reach * (predicted - target)).clamp(min=0)).sum(dim=1).mean()
         if self.bias_decay:
             bound = bound - (reach * slope.sum(dim=0)).square().sum() / (2 * self.bias_decay)
-        return max(0.0, self.value(point) - float(bound))
+        return gap_above(self.value(point), float(bound))
 
     def geometry(self, point: Mapping[str, Tensor]) -> dict[str, float]:
         """What the measures of trained networks say of the point's features, classifier and bias."""
@@ -261,8 +261,8 @@ class ImbalancedOptimum(GroupOptimum):
         if not self.trivial:
             return None
         return (
-            f"all zero is optimal, because the decays charge sqrt(lW lH) = {self.problem.price:g} for a unit of "
-            "logits, and none gains more"
+            "zero classifier and features are optimal, because the decays charge sqrt(lW lH) = "
+            f"{self.problem.price:g} for a unit of logits, and none gains more"
         )
 
     @cached_property

@@ -114,7 +114,7 @@ class LayerPeeled(Problem):
         z = classifier @ features.T
         weights = self.coefficients()["weights"]
         gradient = (z.softmax(dim=0) - torch.eye(len(z), dtype=z.dtype)) * weights
-        return max(0.0, constrained_gap(z, gradient, self.radius))
+        return constrained_gap(z, gradient, self.radius)
 
     def geometry(self, point: Mapping[str, Tensor]) -> dict[str, float]:
         """What the measures of trained networks say of the point; a class without samples has no features."""

@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
+from deepcollapse.theory.problem import gap_above
 from deepcollapse.theory.problems.group_optimum import Facts, GroupOptimum
 from deepcollapse.theory.reduced.cross_entropy import centring
 from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
@@ -101,7 +102,7 @@ class SeliOptimum(GroupOptimum):
         if (polar.other[exists] > 1e-12).any():
             return float("nan")
         dual = float((np.array(self.groups.sizes) * np.sqrt(self.column_counts)) @ polar.own)
-        return max(0.0, self.value - dual)
+        return gap_above(self.value, dual)
 
     def facts(self) -> Facts:
         """The nuclear norm of Zhat (at the counts as given), cosines, gap, and lengths. They hold for any scale."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepcollapse.errors import OptionError, TooFewClassesError
 from deepcollapse.theory.nuclear import spectral_norm
-from deepcollapse.theory.problem import Point
+from deepcollapse.theory.problem import Point, gap_above
 from deepcollapse.theory.problems.free_features import FreeFeatures, FreeFeaturesOptimum
 
 
@@ -88,7 +88,7 @@ class UnconstrainedSquared(FreeFeatures):
             loss += float(gradient.sum(dim=0).square().sum()) / self.bias_decay
         reach = self.logit_price / max(spectral_norm(gradient), 1e-300)
         factor = min(max(gain, 0.0) / loss, reach) if loss > 0 else 0.0
-        return max(0.0, self.value(point) - (factor * gain - factor**2 * loss / 2))
+        return gap_above(self.value(point), factor * gain - factor**2 * loss / 2)
 
     def sweep(self, point: Mapping[str, Tensor], coefficients: Mapping[str, Tensor]) -> Point:
         """One step of alternating ridge regression at each point of a batch, exact in either half; F never rises.
@@ -161,7 +161,7 @@ class SquaredOptimum(FreeFeaturesOptimum):
             shared = min((root - self.mean_value - self.bias * p.num_classes * root) / n, p.logit_price)
             scale = n + (n / p.bias_decay if p.bias_decay else 0.0)
             bound += root * shared - scale / 2 * shared**2
-        return max(0.0, self.value - bound)
+        return gap_above(self.value, bound)
 
     def facts(self) -> dict[str, float | str | None]:
         """Singular values, bias, norms, "loss" (the whole objective), gap; "structure", and why zero is optimal."""
@@ -174,7 +174,8 @@ class SquaredOptimum(FreeFeaturesOptimum):
             "structure": self.structure,
             "classes_price": price,
             "note": (
-                f"all zero is optimal, because the decays charge K sqrt(n lW lH) = {price:g} of every singular value "
+                "zero classifier and features are optimal, because "
+                f"the decays charge K sqrt(n lW lH) = {price:g} of every singular value "
                 "of the labels, which is all of it"
                 if self.trivial
                 else None

@@ -21,6 +21,7 @@ from torch.nn.functional import logsigmoid
 
 from deepcollapse.errors import OptionError
 from deepcollapse.theory.nuclear import spectral_norm
+from deepcollapse.theory.problem import gap_above
 from deepcollapse.theory.problems.free_features import FreeFeatures, FreeFeaturesOptimum
 
 
@@ -106,7 +107,8 @@ class UnconstrainedFeatures(FreeFeatures):
         if margin:
             return None
         return (
-            f"all zero is optimal, because the decays charge K sqrt(n lW lH) = {self.classes_price:g} for logits that "
+            "zero classifier and features are optimal, because "
+            f"the decays charge K sqrt(n lW lH) = {self.classes_price:g} for logits that "
             f"gain at most 1 - smoothing = {1 - self.smoothing:g}"
         )
 
@@ -131,7 +133,7 @@ class UnconstrainedFeatures(FreeFeatures):
         bound = torch.special.entr((target + reach * (predicted - target)).clamp(min=0)).sum(dim=1).mean()
         if self.bias_decay:
             bound = bound - (reach * gradient.sum(dim=0)).square().sum() / (2 * self.bias_decay)
-        return max(0.0, self.value(point) - float(bound))
+        return gap_above(self.value(point), float(bound))
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class UnconstrainedOptimum(FreeFeaturesOptimum):
     @property
     def gap(self) -> float:
         """`value` less `lower_bound`."""
-        return max(0.0, self.value - self.lower_bound)
+        return gap_above(self.value, self.lower_bound)
 
     @property
     def probability(self) -> float:

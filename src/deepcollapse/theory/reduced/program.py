@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float64
 from scipy.optimize import minimize
 
 from deepcollapse.errors import SolveError
+from deepcollapse.theory.problem import gap_above
 from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy, centring, entropy, with_marginals
 from deepcollapse.theory.reduced.groups import GroupMatrix
 from deepcollapse.theory.reduced.newton import polish
@@ -58,7 +59,7 @@ class ReducedPoint:
     def solved(self) -> bool:
         """Whether the gap is below 1e-8, below 1e-8 of the objective, and below 1e-8 of what small logits do to it."""
         wanted = ACCEPTED * self.effect + min(self.rounding, MOST_ROUNDING)
-        return self.relative_gap * max(1.0, self.value) <= wanted
+        return abs(self.relative_gap) * max(1.0, self.value) <= wanted
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Reduced(ABC):
         best: ReducedPoint | None = None
         for x in self.starts():
             found = self._descend(x)
-            best = found if best is None or found.relative_gap < best.relative_gap else best
+            best = found if best is None or abs(found.relative_gap) < abs(best.relative_gap) else best
             if best.solved:
                 break
         assert best is not None
@@ -231,7 +232,7 @@ class Constrained(Reduced):
         reach = self.radius * slope.spectral_norm
         # Logits are known to machine precision times their size, so probabilities no better.
         rounding = 8 * float(np.finfo(float).eps) * (1 + float(np.abs(loss.odds[np.isfinite(loss.odds)]).max())) * reach
-        gap = max(0.0, slope.inner(stretched) + reach)
+        gap = gap_above(reach, -slope.inner(stretched))
         return ReducedPoint(z, None, math.exp(loss.log_value), gap, rounding, min(1.0, reach))
 
 
@@ -279,7 +280,7 @@ class Penalised(Reduced):
         value = math.exp(loss.log_value) + self.price * stretched.nuclear_norm
         if bias is not None:
             value += (self.bias_decay or 0.0) / 2 * float(np.array(self.sizes) @ bias**2)
-        return ReducedPoint(z, bias, value, max(0.0, 1 - self.lower_bound(loss) / value))
+        return ReducedPoint(z, bias, value, gap_above(1.0, self.lower_bound(loss) / value))
 
     def lower_bound(self, loss: GroupCrossEntropy) -> float:
         """sum_g K_g w_g H(p_g) - |G 1|^2/(2 lb) for class probabilities p whose gradient G the price can bear."""

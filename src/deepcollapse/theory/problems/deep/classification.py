@@ -62,12 +62,13 @@ def classify_layers(layers: Sequence[Tensor], num_classes: int, loss: float, col
 
 
 def _full(ranks: Sequence[int], num_classes: int) -> bool:
-    """Whether ranks are those of collapse: K, or K-1 before the first ReLU, where collapse leaves them open.
+    """Whether ranks are those of collapse, which leaves them open before the first ReLU.
 
-    The first two factors cost the nuclear norm of their product M_2, and M_2 = I - t (J - I) costs K for every t up to
-    1/(K-1), where its rank is K-1, with the same ReLU (derived here; descent ends at such points).
+    The first two factors cost the nuclear norm of their product M_2, and M_2 = I - T costs K, with the same ReLU, for
+    every symmetric T >= 0 with zero diagonal and I - T positive semi-definite: down to rank K/2 (derived here; descent
+    ends at such points). Orthogonality after the ReLU, which is looked at besides, says all that is left.
     """
-    return min(ranks[2:], default=num_classes) == ranks[-1] == num_classes and min(ranks[:2]) >= num_classes - 1
+    return min(ranks[2:], default=num_classes) == ranks[-1] == num_classes
 
 
 def _class_means(features: Tensor, num_classes: int) -> Float64[Tensor, "c d"]:

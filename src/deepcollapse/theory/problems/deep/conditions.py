@@ -64,7 +64,7 @@ def _squared(num_classes: int, depth: int, linear: bool) -> Verdict:
         why = "without ReLUs each singular value of the output is chosen on its own, and collapse chooses all alike"
         return Verdict("yes", why, "derived here", quoted=False)
     if num_classes == 2:
-        why = "for two classes collapse is the unique optimum at any depth"
+        why = "for two classes collapse is the optimum at any depth, unique but for what the first ReLU hides"
         return Verdict("yes", why, "sukenik2023", quoted=True)
     fewest = BEATEN_FROM[min(depth, 4)]
     if num_classes >= fewest:
@@ -88,6 +88,6 @@ def _cross_entropy(num_classes: int, depth: int, linear: bool) -> Verdict:
     if linear and num_classes >= (6 if depth == 2 else 4):
         return Verdict("no", "a structure of lower rank has a lower loss", "garrod2025", quoted=True)
     if not linear and ((num_classes >= 10 and depth >= 5) or (num_classes >= 16 and depth == 4)):
-        why = "a structure of lower rank has a lower loss, under a technical assumption"
-        return Verdict("no", why, "garrod2025", quoted=True)
+        why = "under a technical assumption a structure of lower rank has a lower loss; without it nothing is known"
+        return Verdict("unknown", why, "garrod2025", quoted=True)
     return Verdict("unknown", "no condition is known for so few classes or layers", "garrod2025", quoted=True)

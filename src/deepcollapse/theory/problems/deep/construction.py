@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepcollapse.errors import MemoryBudgetError
 from deepcollapse.linalg import memory_of
-from deepcollapse.theory.problem import Optimum, Point, Problem
+from deepcollapse.theory.problem import Optimum, Point, Problem, gap_above
 
 Answer = Literal["yes", "no", "unknown"]
 Judgement = tuple[Answer, str]
@@ -74,7 +74,7 @@ class Construction(Optimum):
     @property
     def gap(self) -> float:
         """The loss less a lower bound on every loss: the point is at most this far from optimal."""
-        return max(0.0, self.loss - self.lower)
+        return gap_above(self.loss, self.lower)
 
     @cached_property
     def judgement(self) -> Judgement:

@@ -291,7 +291,7 @@ class DeepUnconstrainedFeatures(Problem):
 
     def _judge(self, construction: Construction) -> Judgement:
         best = self._best
-        if construction.loss > best.loss + 1e-12:
+        if construction.loss > best.loss * (1 + 1e-12):
             return "no", f"{best.name!r} has a lower loss, {best.loss:.6g}"
         if not construction.nontrivial and self.lower_bound() == 0.5:
             return "yes", "all zero is optimal, because a lower bound on every loss is 1/2 (kappa_lower >= kappa_star)"
@@ -300,8 +300,9 @@ class DeepUnconstrainedFeatures(Problem):
                 "yes",
                 "with one layer every singular value is chosen on its own, and these are the best (derived here)",
             )
-        if self.num_classes == 2 and construction.nontrivial:
-            return "yes", "for two classes collapse is the unique optimum (quoted: Súkeník, Mondelli & Lampert 2023)"
+        if self.num_classes == 2 and min(self._widths) > 1:
+            what = "collapse" if construction.nontrivial else "all zero, where collapse costs more,"
+            return "yes", f"for two classes {what} is optimal (quoted: Súkeník, Mondelli & Lampert 2023)"
         return "unknown", "no better point is known, and no proof that there is none"
 
     # --- of a given point -------------------------------------------------------------------------------------------
