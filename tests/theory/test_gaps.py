@@ -1,0 +1,35 @@
+"""A gap is a bound: it is never below what a point truly loses, wherever the point was moved from the optimum."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepcollapse.theory import Groups, UnconstrainedFeatures, UnconstrainedFocal, UnconstrainedImbalanced
+from deepcollapse.theory import UnconstrainedSquared as Squared
+
+BALANCED = {"num_classes": 3, "per_class": 2, "weight_decay": 0.02, "feature_decay": 0.01}
+UNEQUAL = {"groups": Groups((2, 2), (6.0, 2.0)), "weight_decay": 0.02, "feature_decay": 0.01}
+PROBLEMS = [
+    kind(**common, bias_decay=bias_decay, **own)
+    for bias_decay in (0.0, 0.05, 2.0)
+    for kind, common, own in (
+        (UnconstrainedFeatures, BALANCED, {}),
+        (UnconstrainedFeatures, BALANCED, {"smoothing": 0.1}),
+        (UnconstrainedFocal, BALANCED, {"focus": 2.0}),
+        (Squared, BALANCED, {}),
+        (UnconstrainedImbalanced, UNEQUAL, {}),
+    )
+]
+
+
+@pytest.mark.parametrize("moved", ["bias", "classifier", "features"])
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**16), size=st.sampled_from([1e-4, 1e-2, 0.3, 3.0]))
+def test_a_gap_is_at_least_what_a_point_loses(problem, moved, seed, size):
+    optimum = problem.optimum()
+    point = dict(optimum.point())
+    noise = torch.randn(point[moved].shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    point[moved] = point[moved] + size * noise
+    assert problem.gap(point) >= (problem.value(point) - optimum.value) * (1 - 1e-9) - 1e-13
