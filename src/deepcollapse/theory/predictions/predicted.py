@@ -77,9 +77,10 @@ def layer_peeled(setting: Setting) -> Predicted:
     parameters = {
         "weight_budget": (setting.weight_budget, "weight^2", "E_W, as measured"),
         "feature_budget": (setting.feature_budget, "feature^2", "E_H, as measured about the mean of all samples"),
-        "class_ratio": (max(groups.counts) / min(groups.counts), "1", "samples of the largest over the smallest class"),
+        "class_ratio": _class_ratio(setting),
     }
-    if not math.isnan(threshold := optimum.threshold_ratio):
+    # Of counts that were merged into two the threshold would be that of other classes.
+    if len(set(setting.counts)) == 2 and not math.isnan(threshold := optimum.threshold_ratio):
         parameters["collapse_ratio"] = (threshold, "1", "from this class ratio on the small classes coincide")
     given = frozenset({"weight_budget", "feature_budget"})
     return Predicted(*optimum.factors(members), optimum.gap, parameters, given=given, note=note)
@@ -95,9 +96,12 @@ def unconstrained(setting: Setting) -> Predicted:
             + ("none was given." if setting.weight_decay is None else f"got {setting.weight_decay:g}.")
         )
     _refuse(setting, "the unconstrained-features model", squared=True)
+    how = "lH = lW |W|^2 / |H|^2, as at the optimum"
+    if setting.biased:
+        how += "; an approximation, for beside a bias H is taken about the mean of samples"
     parameters = {
         "weight_decay": (decay, "1", "lW, the optimiser's" + ("" if setting.loss != "mse" else " times C/2")),
-        "feature_decay": (feature_decay, "1", "lH = lW |W|^2 / |H|^2, as at the optimum; H about the mean of samples"),
+        "feature_decay": (feature_decay, "1", how),
         "collapse_count": (
             sum(setting.counts) ** 2 * decay * feature_decay,
             "samples",
@@ -126,8 +130,7 @@ def seli(setting: Setting) -> Predicted:
     _refuse(setting, "SELI")
     groups, members, note = _grouped(setting)
     optimum = Seli(groups).optimum()
-    ratio = max(setting.counts) / min(setting.counts)
-    parameters = {"class_ratio": (ratio, "1", "samples of the largest over the smallest class")}
+    parameters = {"class_ratio": _class_ratio(setting)}
     return Predicted(*optimum.factors(members), optimum.gap, parameters, sized=False, note=note)
 
 
@@ -151,6 +154,11 @@ def _refuse(setting: Setting, model: str, squared: bool = False) -> None:
         raise OptionError(f"{model} speaks of cross-entropy; the network was trained with the squared error.")
     if setting.loss == "mse" and not setting.balanced:
         raise OptionError(f"for the squared error {model} is known for balanced classes only; these are not.")
+
+
+def _class_ratio(setting: Setting) -> tuple[float, str, str]:
+    """Of the counts as they are, whatever was merged."""
+    return max(setting.counts) / min(setting.counts), "1", "samples of the largest over the smallest class"
 
 
 def _grouped(setting: Setting) -> tuple[Groups, Int64[np.ndarray, " k"], str]:

@@ -24,7 +24,8 @@ class Setting:
         dim: d, the length of a feature vector.
         weight_budget: E_W, the mean squared length of the classifier's rows.
         feature_budget: E_H, the mean over classes of the mean squared distance from the mean of all samples.
-        feature_energy: |H|^2, the sum over all samples of the squared distance from their mean.
+        feature_energy: |H|^2, the sum over all samples of the squared distance from 0 where there is no bias, and from
+            their mean where a bias can make a common offset good.
         biased: whether the classifier has a bias.
         weighting, centre: how the measures weight classes, and about which mean.
         loss: what was minimised; "mse" is the mean over samples and outputs of the squared error to one-hot labels.
@@ -56,15 +57,18 @@ class Setting:
             )
         moments = measurement.moments[HEAD_INPUT]
         weighting, centre = _modes(numbers.values())
-        scatter = moments.within_trace("sample") + moments.between_trace("sample")
+        biased = ("bias_norm", HEAD) in numbers
+        energy = moments.within_trace("sample") + moments.between_trace("sample")
+        # Without a bias an offset is part of the features that the logits are made of, and of what decay has shrunk.
+        energy = energy if biased else energy + moments.global_mean("sample").square().sum()
         return cls(
             counts=tuple(moments.count[moments.present].tolist()),
             absent=moments.num_classes - moments.num_present,
             dim=moments.dim,
             weight_budget=float(values[0]),
             feature_budget=float(values[1]),
-            feature_energy=moments.num_samples * float(scatter),
-            biased=("bias_norm", HEAD) in numbers,
+            feature_energy=moments.num_samples * float(energy),
+            biased=biased,
             weighting=weighting,
             centre=centre,
             loss=loss,
@@ -93,7 +97,11 @@ class Setting:
 
     @property
     def feature_decay(self) -> float | None:
-        """lH, from lW |W|^2 = lH |H|^2: the balance of both penalties that holds wherever their sum is least."""
+        """lH, from lW |W|^2 = lH |H|^2: the balance of both penalties that holds wherever their sum is least.
+
+        With a bias it is an approximation: a trained network's features have an offset, which the bias makes good and
+        |H|^2 here leaves out, while the model's features may have one of their own.
+        """
         if self.model_decay is None:
             return None
         return self.model_decay * self.num_classes * self.weight_budget / self.feature_energy
