@@ -33,3 +33,17 @@ def test_a_gap_is_at_least_what_a_point_loses(problem, moved, seed, size):
     noise = torch.randn(point[moved].shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     point[moved] = point[moved] + size * noise
     assert problem.gap(point) >= (problem.value(point) - optimum.value) * (1 - 1e-9) - 1e-13
+
+
+@pytest.mark.parametrize("bias_decay", [0.05, 2.0])
+def test_the_bound_of_cross_entropy_is_the_dual_value_of_its_own_gradient(bias_decay):
+    """Predictions q between the point's and the labels, as far as the price bears: entropy less |sum G|^2 / (2 lb)."""
+    problem = UnconstrainedFeatures(3, 2, weight_decay=0.02, feature_decay=0.01, bias_decay=bias_decay)
+    point = dict(problem.optimum().point())
+    point["bias"] = point["bias"] + torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    target = torch.eye(3, dtype=torch.float64).repeat_interleave(2, dim=0)
+    q = (point["features"] @ point["classifier"].T + point["bias"]).softmax(dim=1)
+    share = min(1.0, 0.0002**0.5 / float(torch.linalg.matrix_norm((q - target) / 6, 2)))
+    q = share * q + (1 - share) * target
+    dual = -(q * q.clamp_min(1e-300).log()).sum() / 6 - ((q - target).sum(dim=0) / 6).square().sum() / (2 * bias_decay)
+    assert problem.gap(point) == pytest.approx(problem.value(point) - float(dual), rel=1e-12)
