@@ -23,8 +23,8 @@ ROWS = {
     "cosine": ("", "cosine of the two closest classifiers"),
     "balanced_cosine": ("", "the same for balanced classes"),
     "rank": ("", "dimensions that the classifiers span"),
-    "oversampling": ("", "how often to show the smallest classes to part them"),
-    "restoring": ("", "how often for the angles of balanced classes"),
+    "floor": ("", "show classes of fewer samples as if they had more than"),
+    "restoring": ("", "how often to show the smallest for balanced angles"),
 }
 
 
