@@ -1,9 +1,5 @@
 """The worked examples that fixed values are held to, and how closely: float64 tensors, written out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import jaxtyping
 import torch
 from torch import Tensor
 
@@ -64,13 +60,3 @@ def assert_digits(actual: object, expected: object, rtol: float = 1e-10, atol: f
     """Hold numbers together to `rtol`, NaN equal to NaN; a failure names the worst entry."""
     actual, expected = (torch.as_tensor(value, dtype=torch.float64) for value in (actual, expected))
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol, equal_nan=True)
-
-
-@contextmanager
-def shapes_unchecked() -> Iterator[None]:
-    """Call functions as a user's session does, where the package's own checks meet wrong shapes first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)

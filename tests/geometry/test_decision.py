@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from examples import B1, D1, D1_LABELS, D1_MEANS, T1, W1, gaussian, shapes_unchecked
+from examples import B1, D1, D1_LABELS, D1_MEANS, T1, W1, gaussian
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
@@ -16,6 +16,7 @@ from deepcollapse.geometry import (
 )
 from deepcollapse.geometry.decision import nearest_class_mean_rule
 from deepcollapse.linalg import first_largest
+from unchecked import shapes_unchecked
 
 
 def by_differences(features, means):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from examples import B1, D1_CENTRE, D1_CENTRED_MEANS, W1, assert_digits, doubles, gaussian, rotation, shapes_unchecked
+from examples import B1, D1_CENTRE, D1_CENTRED_MEANS, W1, assert_digits, doubles, gaussian, rotation
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
@@ -22,6 +22,7 @@ from deepcollapse.geometry.duality import (
     uniform_duality_variation,
 )
 from deepcollapse.geometry.simplex import simplex_etf
+from unchecked import shapes_unchecked
 
 ZERO_AT_DUALITY = [
     self_duality,

@@ -5,12 +5,13 @@ import re
 
 import pytest
 import torch
-from examples import D1, D1_MEANS, FOREIGN, assert_digits, doubles, gaussian, rotation, shapes_unchecked
+from examples import D1, D1_MEANS, FOREIGN, assert_digits, doubles, gaussian, rotation
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
 from deepcollapse.errors import NonFiniteError, OptionError, ShapeError
 from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
+from unchecked import shapes_unchecked
 
 
 def test_worked_example():

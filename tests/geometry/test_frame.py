@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from examples import assert_digits, doubles, gaussian, rotation, shapes_unchecked
+from examples import assert_digits, doubles, gaussian, rotation
 
 from deepcollapse import measure_features
 from deepcollapse.errors import NonFiniteError, ShapeError, TooFewClassesError
 from deepcollapse.geometry import orthogonal_conditioning, orthogonal_frame_error, row_alignment, simplex_etf
+from unchecked import shapes_unchecked
 
 
 def test_an_orthogonal_frame_has_no_error_wherever_it_points_and_whatever_its_size():

@@ -5,13 +5,14 @@ import re
 
 import pytest
 import torch
-from examples import assert_digits, doubles, gaussian, rotation, shapes_unchecked
+from examples import assert_digits, doubles, gaussian, rotation
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
 from deepcollapse.errors import LabelError, OptionError, TooFewClassesError
 from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.simplex import cosines, simplex_etf
+from unchecked import shapes_unchecked
 
 MEASURES = [minority_angle_mean, minority_angle_min, minority_norm_ratio]
 

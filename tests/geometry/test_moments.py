@@ -6,13 +6,14 @@ import re
 
 import pytest
 import torch
-from examples import D1, D1_LABELS, D2, D2_LABELS, assert_digits, gaussian, shapes_unchecked
+from examples import D1, D1_LABELS, D2, D2_LABELS, assert_digits, gaussian
 from hypothesis import given, settings
 from hypothesis.strategies import integers, lists, sampled_from
 
 from deepcollapse import errors
 from deepcollapse.geometry import ClassMoments, RunningMoments, collect, sum_over_processes
 from deepcollapse.linalg import memory_of
+from unchecked import shapes_unchecked
 
 LEVELS = ["none", "pooled", "per_class"]
 

@@ -6,7 +6,7 @@ import re
 import numpy
 import pytest
 import torch
-from examples import D1, assert_digits, gaussian, rotation, shapes_unchecked
+from examples import D1, assert_digits, gaussian, rotation
 from hypothesis import given, settings
 from hypothesis.strategies import floats, integers
 
@@ -22,6 +22,7 @@ from deepcollapse.geometry.rank import (
     singular_values,
     stable_rank,
 )
+from unchecked import shapes_unchecked
 
 CENTRED = D1 - D1.mean(dim=0)
 SPECTRUM = [10.43811659201039, 7.483793499947847, 2.877415885792099, 1.661034220576777]

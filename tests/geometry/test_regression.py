@@ -13,13 +13,13 @@ from examples import (
     doubles,
     gaussian,
     rotation,
-    shapes_unchecked,
 )
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
 from deepcollapse.errors import NonFiniteError, OptionError, ShapeError
 from deepcollapse.geometry.regression import nrc1, nrc1_centred, nrc2, nrc3, nrc3_at, nrc3_gamma, nrc3_gamma_appendix_f
+from unchecked import shapes_unchecked
 
 
 def covariance(targets):

@@ -14,7 +14,6 @@ from examples import (
     doubles,
     gaussian,
     rotation,
-    shapes_unchecked,
 )
 from hypothesis import given, settings
 from hypothesis.strategies import integers
@@ -31,6 +30,7 @@ from deepcollapse.geometry.simplex import (
     simplex_coordinates,
     simplex_etf,
 )
+from unchecked import shapes_unchecked
 
 MEASURES = [equinorm, equinorm_unbiased, equiangularity, maximal_angle, gram_etf_error]
 

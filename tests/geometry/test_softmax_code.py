@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from examples import W1, assert_digits, doubles, gaussian, regular_polygon, rotation, shapes_unchecked
+from examples import W1, assert_digits, doubles, gaussian, regular_polygon, rotation
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
@@ -18,6 +18,7 @@ from deepcollapse.geometry.softmax_code import (
     softmax_code_bounds,
     softmax_code_optimum,
 )
+from unchecked import shapes_unchecked
 
 
 def cross_polytope(dim):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from examples import D1_CENTRED_MEANS, assert_digits, doubles, gaussian, regular_polygon, rotation, shapes_unchecked
+from examples import D1_CENTRED_MEANS, assert_digits, doubles, gaussian, regular_polygon, rotation
 from hypothesis import given, settings
 from hypothesis.strategies import floats, integers
 
@@ -19,6 +19,7 @@ from deepcollapse.geometry.uniformity import (
     log_inverse_distance_variation,
     within_class_uniformity_energy,
 )
+from unchecked import shapes_unchecked
 
 MEASURES = [
     log_inverse_distance_mean,

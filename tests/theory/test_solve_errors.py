@@ -8,6 +8,7 @@ from factorisation import Factorisation, Kink
 from deepcollapse.errors import OptionError
 from deepcollapse.theory.solvers import LBFGS, Alternating, GradientDescent
 from deepcollapse.theory.solvers.solve import solve, solve_many
+from unchecked import shapes_unchecked
 
 SETTINGS = {
     "rate": (lambda: GradientDescent(rate=0.0), "the learning rate must be above 0, and finite; got 0."),
@@ -47,6 +48,29 @@ SETTINGS = {
         lambda: solve_many([Kink()], [LBFGS(), LBFGS()], [0]),
         "pass one solver for all problems or one each; got 2 solvers for 1 problems.",
     ),
+    "a solver's name": (
+        lambda: solve(Kink(), "lbfgs"),
+        "a solver is a value such as LBFGS() or GradientDescent(rate=0.1); got 'lbfgs'.",
+    ),
+    "a solver's class": (
+        lambda: solve(Kink(), LBFGS),
+        "a solver is a value such as LBFGS() or GradientDescent(rate=0.1); got "
+        "<class 'deepcollapse.theory.solvers.lbfgs.LBFGS'>.",
+    ),
+    "no problem": (
+        lambda: solve("ufm", LBFGS()),
+        "a problem is a model that descent can solve, such as UnconstrainedFeatures; got 'ufm'.",
+    ),
+    "one of many": (
+        lambda: solve_many(Kink(), LBFGS(), [0]),
+        "solve_many takes a list of problems and a list of seeds, such as range(8); for one problem and one seed use "
+        "solve(problem, solver, seed).",
+    ),
+    "one seed": (
+        lambda: solve_many([Kink()], LBFGS(), 3),
+        "solve_many takes a list of problems and a list of seeds, such as range(8); for one problem and one seed use "
+        "solve(problem, solver, seed).",
+    ),
     "programs": (
         lambda: solve_many([Kink(), Kink(size=3), Factorisation()], LBFGS(), [0]),
         "problems of different programs cannot run as one batch: Kink(size=2) and Kink(size=3). Solve them in a call "
@@ -63,5 +87,5 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_refused_with_the_whole_message(name):
     make, message = SETTINGS[name]
-    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+    with shapes_unchecked(), pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         make()

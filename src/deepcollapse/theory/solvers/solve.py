@@ -60,6 +60,7 @@ def solve_many(
     >>> [solution.outcome for solution in solve_many(problems, LBFGS(), seeds=range(2))]
     ['optimal', 'optimal', 'optimal', 'optimal']
     """
+    _refuse_kinds(problems, solver, seeds)
     solvers = [solver] * len(problems) if isinstance(solver, Solver) else list(solver)
     if len(solvers) != len(problems):
         raise OptionError(
@@ -107,6 +108,21 @@ def _together(problem: Problem, members: int, device: torch.device) -> int:
     numbers = sum(torch.Size(shape).numel() for shape in problem.shapes().values())
     most = max(FEWEST_TOGETHER, CACHED_NUMBERS // numbers)
     return math.ceil(members / max(1, round(members / most)))
+
+
+def _refuse_kinds(problems: object, solver: object, seeds: object) -> None:
+    """What people pass by mistake, which would fail further down in words that tell them nothing."""
+    solvers = solver if isinstance(solver, list | tuple) else [solver]
+    if wrong := next((one for one in solvers if not isinstance(one, Solver)), None):
+        raise OptionError(f"a solver is a value such as LBFGS() or GradientDescent(rate=0.1); got {wrong!r}.")
+    given = problems if isinstance(problems, list | tuple) else [problems]
+    if wrong := next((one for one in given if not isinstance(one, Problem)), None):
+        raise OptionError(f"a problem is a model that descent can solve, such as UnconstrainedFeatures; got {wrong!r}.")
+    if not isinstance(problems, Sequence) or not isinstance(seeds, Sequence):
+        raise OptionError(
+            "solve_many takes a list of problems and a list of seeds, such as range(8); for one problem and one seed "
+            "use solve(problem, solver, seed)."
+        )
 
 
 def _refuse(members: Sequence[Member]) -> None:
