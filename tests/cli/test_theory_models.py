@@ -118,11 +118,30 @@ def test_a_forecast_for_ones_own_counts(call):
     assert (done.code, done.err) == (0, "")
     words = " ".join(done.out.split())
     assert "expects minority collapse" in words
+    assert "show classes of fewer samples as if they had more than" in words
+    assert "Show every class with fewer than" in words
+    assert max(map(len, done.out.splitlines())) <= 80
     assert "These are the budgets E_W = 1 and E_H = 5 of the experiments that found minority collapse." in words
     facts = call("theory", "forecast", "--counts", 500, 500, 5, 5, "--json").json
     assert (facts["phase"], facts["weight_budget"], facts["feature_budget"]) == ("collapse", 1.0, 5.0)
     decays = ["--weight-decay", 0.01, "--feature-decay", 0.01, "--json"]
     assert call("theory", "forecast", "--counts", 500, 500, 5, 5, *decays).json["ufm_collapsed"] == [2, 3]
+
+
+def test_a_forecast_of_three_counts_says_what_every_class_needs(call):
+    budgets = ["--weight-budget", 1, "--feature-budget", 1]
+    words = call("theory", "forecast", "--counts", 1000, 1000, 10, 10, 5, 5, *budgets).out
+    assert "Show every class with fewer than 194 samples as often as if it had 194" in " ".join(words.split())
+    facts = call("theory", "forecast", "--counts", 1000, 1000, 10, 10, 5, 5, *budgets, "--json").json
+    assert facts["oversampling"] is None
+    assert facts["factors"] == pytest.approx([1, 1, 19.387, 19.387, 38.774, 38.774], rel=1e-3)
+
+
+def test_a_forecast_says_where_decays_leave_nothing(call):
+    decays = ["--weight-decay", 0.1, "--feature-decay", 0.1]
+    words = " ".join(call("theory", "forecast", "--counts", 100, 60, 30, *decays).out.split())
+    assert "all zero is optimal" in words
+    assert call("theory", "forecast", "--counts", 100, 60, 30, *decays, "--json").json["ufm_rank"] == 0
 
 
 WAYS = "Give --classes 10, or --majority 5 --minority 5 --ratio 10, or --counts 500 500 50."
