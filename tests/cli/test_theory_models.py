@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deepcollapse import measure_features
+from deepcollapse.cli.theory import group_table
 from deepcollapse.records import Run
 
 TWO = ["--majority", "5", "--minority", "5", "--ratio"]
@@ -84,14 +85,17 @@ def test_the_verdict_says_phase_distance_and_remedy(ratio, said, call):
         ("layer-peeled --majority 7 --minority 3 --ratio 6", "the 3 minority classes are erased"),
         ("layer-peeled --majority 9 --minority 1 --ratio 5", "the one minority class is erased"),
         ("layer-peeled --classes 10", "balanced classes form a simplex ETF: every two stand 96.4° apart."),
-        ("layer-peeled --counts 500 500 100 100 10 10", "2 of 6 classes coincide with others of their size"),
+        ("layer-peeled --counts 500 500 100 100 10 10", "2 of 6 classes (those with 10 samples) coincide with others"),
         ("layer-peeled --counts 5 5 4 3", "all classes stand apart"),
         ("ufm --classes 10", "the classes form a simplex ETF: every two of the 10 classes stand 96.4° apart."),
         ("ufm --classes 4 --loss mse", "the classes form an orthogonal frame: every two of the 4 classes stand 90.0°"),
         ("ufm --classes 4 --loss mse --bias 0.01", "something between an orthogonal frame and a simplex ETF."),
         ("ufm --classes 4 --per-class 9 --weight-decay 99", "What to do: weaken a decay"),
-        ("ufm --counts 9 9 2 2 --weight-decay .1 --feature-decay .1", "those with 2 samples do, so the network cannot"),
-        ("ufm --counts 9 9 5 5", "here none do, and all classes stand apart."),
+        (
+            "ufm --counts 9 9 2 2 --weight-decay .1 --feature-decay .1",
+            "2 of 4 classes (those with 2 samples) coincide with",
+        ),
+        ("ufm --counts 9 9 5 5", "all classes stand apart: the least margin is"),
         ("seli --counts 9 9 5 5", "no classes coincide at any finite ratio"),
     ],
 )
@@ -102,6 +106,85 @@ def test_the_verdict_names_the_model(flags, said, call):
     assert said in words
     assert any(f"{start} the {name} model" in words for start in ("By", "of") for name in MODELS) or "By SELI" in words
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("model", "lost", "said"),
+    [
+        ("layer-peeled", (30, 2, 1), "3 of 7 classes (those with 30, 2 and 1 samples) have a margin of 0 or less"),
+        ("layer-peeled", (30, 2, 1), "share directions: 3 of them where 6 would keep these classes apart"),
+        ("layer-peeled", (30, 2, 1), "the closest two classifiers stand 0.009° apart. So the network cannot tell"),
+        (
+            "ufm --weight-decay 1e-3 --feature-decay 1e-4",
+            (2, 1),
+            "2 of 7 classes (those with 2 and 1 samples) have a margin of 0 or less, the least -0.304",
+        ),
+    ],
+)
+def test_classes_that_are_lost_without_coinciding_are_named(model, lost, said, call):
+    flags = [*model.split(), "--counts", 6000, 800, 700, 40, 30, 2, 1]
+    words = " ".join(call("theory", *flags).out.split())
+    assert said in words
+    assert "all classes stand apart" not in words
+    assert "phase" not in words
+    facts = call("theory", *flags, "--json").json
+    assert facts["least_margin"] < 0
+    assert facts["rank"] < 6
+    assert facts["cos_w_closest"] > 0.999
+    assert tuple(group["samples"] for group in facts["groups"] if group["margin"] <= 0) == lost
+
+
+def test_two_groups_tell_of_lost_classes_too(call):
+    facts = call("theory", "layer-peeled", *TWO, 100, "--json").json
+    assert (facts["least_margin"], facts["cos_w_closest"], facts["rank"]) == (0.0, 1.0, 5)
+    assert [group["margin"] > 0 for group in facts["groups"]] == [True, False]
+
+
+@pytest.mark.parametrize("model", ["ufm", "layer-peeled", "seli"])
+@pytest.mark.parametrize("counts", [[5, 4], [5, 4, 3]])
+def test_json_names_model_and_groups(model, counts, call):
+    facts = call("theory", model, "--counts", *counts, "--json").json
+    assert facts["model"] == {"ufm": "unconstrained-features", "seli": "SELI"}.get(model, model)
+    assert [group["samples"] for group in facts["groups"]] == counts
+
+
+def test_assumed_settings_are_told(call):
+    words = " ".join(call("theory", "ufm", "--classes", 10).out.split())
+    said = "10 classes, 1 sample of each class, cross-entropy, weight decay 0.0005, feature decay 0.0005, no bias."
+    assert f"Solved for {said}" in words
+    settings = call("theory", "ufm", "--classes", 10, "--json").json["settings"]
+    assert (settings["counts"], settings["weight_decay"], settings["loss"]) == ([1.0], 5e-4, "cross-entropy")
+    assert "Solved for budgets E_W = 1 and E_H = 5." in call("theory", "layer-peeled", "--classes", 10).out
+
+
+@pytest.mark.parametrize(
+    ("flags", "unsaid"),
+    [
+        ("--majority 3 --minority 5 --ratio 1", "1 times"),
+        ("--counts 500 0", "keeps a direction"),
+        ("--classes 10", "phase"),
+    ],
+)
+def test_words_fit_the_case(flags, unsaid, call):
+    assert unsaid not in " ".join(call("theory", "layer-peeled", *flags.split()).out.split())
+
+
+@pytest.mark.parametrize("model", ["layer-peeled", "ufm"])
+def test_narrow_terminals_see_which_classes_coincide_and_are_lost(model, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    decays = ["--weight-decay", 1e-2, "--feature-decay", 1e-3] if model == "ufm" else []
+    out = call("theory", model, "--counts", 500, 500, 100, 100, 10, 10, *decays).out
+    table = out.split("\n\n")[2]
+    assert "coincide" in table
+    assert max(map(len, out.splitlines())) <= 60
+    assert "cos w" not in out
+
+
+def test_many_groups_are_said_to_take_time(call, monkeypatch):
+    monkeypatch.setattr(group_table, "MANY", 3)
+    done = call("theory", "ufm", "--counts", 3, 2, 1, "--json")
+    assert done.err == "Solving for 3 different numbers of samples; this may take a minute or so.\n"
+    assert done.json["model"] == "unconstrained-features"
 
 
 MODELS = ("layer-peeled", "unconstrained-features")
@@ -155,7 +238,32 @@ WAYS = "Give --classes 10, or --majority 5 --minority 5 --ratio 10, or --counts 
             "seli --classes 4 --counts 3 4",
             f"say which classes there are in one way; got --classes and --counts. {WAYS}",
         ),
-        ("layer-peeled --majority 4", f"say which classes there are in one way; got --majority. {WAYS}"),
+        (
+            "layer-peeled --majority 5 --minority 5",
+            "--majority, --minority and --ratio go together; --ratio is missing. For example --majority 5 --minority 5 "
+            "--ratio 10.",
+        ),
+        ("layer-peeled --classes 0", "--classes is a number of classes, 1 or more; got 0."),
+        ("ufm --classes 4 --per-class 0", "--per-class is a number of samples, 1 or more; got 0."),
+        (
+            "ufm --counts 5 4 --per-class 7",
+            "--per-class goes with --classes or --majority; --counts says the samples of each class.",
+        ),
+        (
+            "seli --counts 100 10 1 0",
+            "SELI needs samples of every class; got one with 0 of them. Leave it out, or ask deepcollapse theory "
+            "layer-peeled, which takes classes without samples.",
+        ),
+        (
+            "ufm --classes 4 --weight-decay inf",
+            "weight_decay must be a finite number above 0; got inf. At a decay of 0 there is no optimum: logits of a "
+            "fitted class grow for ever.",
+        ),
+        (
+            "ufm --counts 9 4 --feature-decay nan",
+            "feature_decay must be a finite number above 0; got nan. At a decay of 0 logits would grow without end: "
+            "see Seli for what they tend to.",
+        ),
         ("layer-peeled --classes 1", "theory compares classes: it needs at least 2 of them; got 1."),
         (
             "layer-peeled --majority 5 --minority 5 --ratio 0.5",

@@ -198,13 +198,13 @@ def test_the_geometry_is_that_of_the_measures_of_networks():
         ),
         (
             {"weight_decay": 0.0},
-            "weight_decay must be a finite number above 0; got 0. Without decay there is no optimum: see Seli for what "
-            "it tends to.",
+            "weight_decay must be a finite number above 0; got 0. At a decay of 0 logits would grow without end: "
+            "see Seli for what they tend to.",
         ),
         (
             {"feature_decay": math.nan},
-            "feature_decay must be a finite number above 0; got nan. Without decay there is no optimum: see Seli for "
-            "what it tends to.",
+            "feature_decay must be a finite number above 0; got nan. At a decay of 0 logits would grow without end: "
+            "see Seli for what they tend to.",
         ),
         (
             {"bias_decay": -1.0},
@@ -226,5 +226,5 @@ def test_features_of_too_few_dimensions_are_told():
         UnconstrainedImbalanced(Groups((2, 3), (8.0, 4.0)), 0.02, 0.02, dim=3).optimum()
     assert str(error.value) == (
         "the optimum of 5 classes spans 4 dimensions, more than dim=3. "
-        "No optimum is known in fewer: raise dim, or solve it numerically."
+        "No optimum is known in fewer: raise dim, or descend in so few by solve(problem, LBFGS())."
     )

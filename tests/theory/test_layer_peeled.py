@@ -263,7 +263,7 @@ def test_features_of_fewer_dimensions_suffice_down_to_the_rank():
         two(3, 3, 2.0, 1.0, 2.0, dim=4).optimum()
     assert str(error.value) == (
         "the optimum of 6 classes spans 5 dimensions, more than dim=4. "
-        "No optimum is known in fewer: raise dim, or solve it numerically."
+        "No optimum is known in fewer: raise dim, or descend in so few by solve(problem, LBFGS())."
     )
 
 

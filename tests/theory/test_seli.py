@@ -149,5 +149,5 @@ def test_bad_input_is_told():
         Seli(Groups.two(2, 2, 2.0), dim=2).optimum()
     assert str(error.value) == (
         "the optimum of 4 classes spans 3 dimensions, more than dim=2. "
-        "No optimum is known in fewer: raise dim, or solve it numerically."
+        "No optimum is known in fewer: raise dim, or descend in so few by solve(problem, LBFGS())."
     )

@@ -128,7 +128,8 @@ def test_zero_from_the_threshold_on_and_at_any_width():
 def test_too_few_dimensions(bias_decay, dim, message):
     with pytest.raises(OptionError) as error:
         UnconstrainedSquared(*SMALL, bias_decay=bias_decay, dim=dim).optimum()
-    assert str(error.value) == message + "No closed form is known in fewer dimensions: solve it numerically."
+    remedy = "No closed form is known in fewer dimensions: descend in so few by solve(problem, LBFGS())."
+    assert str(error.value) == message + remedy
 
 
 def test_just_enough_dimensions():

@@ -218,13 +218,13 @@ def test_factors_that_would_not_fit_are_refused(monkeypatch):
             {"weight_decay": 0.0},
             OptionError,
             "weight_decay must be a finite number above 0; got 0. "
-            "Without decay there is no optimum: logits of a fitted class grow for ever.",
+            "At a decay of 0 there is no optimum: logits of a fitted class grow for ever.",
         ),
         (
             {"feature_decay": math.nan},
             OptionError,
             "feature_decay must be a finite number above 0; got nan. "
-            "Without decay there is no optimum: logits of a fitted class grow for ever.",
+            "At a decay of 0 there is no optimum: logits of a fitted class grow for ever.",
         ),
         (
             {"bias_decay": -0.5},
@@ -259,5 +259,5 @@ def test_too_few_dimensions_for_the_simplex():
         UnconstrainedFeatures(**SMALL, dim=2).optimum()
     assert str(error.value) == (
         "the optimum of 4 classes is a simplex ETF and needs dim >= 3; got 2. "
-        "No closed form is known in fewer dimensions: solve it numerically."
+        "No closed form is known in fewer dimensions: descend in so few by solve(problem, LBFGS())."
     )

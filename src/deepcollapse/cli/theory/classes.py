@@ -24,6 +24,19 @@ class Classes:
     counts: tuple[float, ...] = ()
     """Samples of each class, one number a class."""
 
+    def _check(self) -> None:
+        """Raises OptionError for numbers of classes or samples that are none, by the flag that they came with."""
+        for flag, number in (("classes", self.classes), ("majority", self.majority), ("minority", self.minority)):
+            if number is not None and number < 1:
+                raise OptionError(f"--{flag} is a number of classes, 1 or more; got {number}.")
+        two = {"--majority": self.majority, "--minority": self.minority, "--ratio": self.ratio}
+        missing = [flag for flag, value in two.items() if value is None]
+        if 0 < len(missing) < 3 and self.classes is None and not self.counts:
+            raise OptionError(
+                f"--majority, --minority and --ratio go together; {' and '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing. For example --majority 5 --minority 5 --ratio 10."
+            )
+
     def groups(self, per_class: float = 1.0) -> "Groups":
         """Classes of equal count put together; `per_class` is the samples of each class, or of each minority class.
 
@@ -31,6 +44,7 @@ class Classes:
         """
         from deepcollapse.theory.reduced.groups import Groups
 
+        self._check()
         two = {"--majority": self.majority, "--minority": self.minority, "--ratio": self.ratio}
         ways = {"--classes": self.classes is not None, "--counts": bool(self.counts)}
         ways |= {flag: value is not None for flag, value in two.items()}

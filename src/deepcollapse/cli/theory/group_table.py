@@ -1,19 +1,25 @@
 """Groups of like classes at an optimum: how many, how long, and how far apart they stand."""
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import say, show_table
 from deepcollapse.cli.theory.shown import degrees, figures
+from deepcollapse.cli.theory.verdict import ROUNDING
 
 if TYPE_CHECKING:
-    from deepcollapse.theory.reduced.groups import Balanced, Groups
+    from deepcollapse.theory.problems.group_optimum import GroupOptimum
 
 MOST_ROWS = 20
+MANY = 60  # groups of different size that take longer than a breath
 
 
-def group_facts(groups: "Groups", balanced: "Balanced", collapsed: "tuple[bool, ...] | None") -> list[dict[str, Any]]:
-    """Of each group: samples a class, classes, squared lengths, cosines inside it, and whether its classes coincide."""
+def group_facts(optimum: "GroupOptimum") -> list[dict[str, Any]]:
+    """Of each group: samples a class, classes, squared lengths, cosines inside it and to the nearest other class,
+    margin, and whether its classes coincide.
+    """
+    groups, balanced = optimum.groups, optimum.balanced
     facts = []
     for g, (size, count) in enumerate(zip(groups.sizes, groups.counts, strict=True)):
         facts.append(
@@ -23,31 +29,47 @@ def group_facts(groups: "Groups", balanced: "Balanced", collapsed: "tuple[bool, 
                 "weight_norm_squared": balanced.norm_squared("classifier", g),
                 "cos_w": balanced.cosine("classifier", g, g),
                 "cos_h": balanced.cosine("features", g, g),
-                "collapsed": bool(collapsed[g]) if collapsed and size > 1 else False,
+                "cos_w_nearest": optimum.nearest("classifier", g),
+                "cos_h_nearest": optimum.nearest("features", g),
+                "margin": optimum.margins[g],
+                "collapsed": optimum.collapsed[g],
             }
         )
     return facts
 
 
+def warn_of_time(groups: int) -> None:
+    """Say beforehand, on standard error, that so many groups of different size may take a while."""
+    if groups >= MANY:
+        print(f"Solving for {groups} different numbers of samples; this may take a minute or so.", file=sys.stderr)
+
+
 def show_groups(groups: list[dict[str, Any]]) -> None:
-    """A row a group, those with most samples first."""
+    """A row a group, those with most samples first; narrow enough for 60 columns."""
     rows = [
         (
-            figures(group["samples"]),
-            str(group["classes"]),
-            figures(math.sqrt(group["weight_norm_squared"])),
-            "one class" if group["classes"] == 1 else _apart(group["cos_w"]),
-            "one class" if group["classes"] == 1 else _apart(group["cos_h"]),
-            "yes" if group["collapsed"] else "",
+            f"{group['classes']} × {figures(group['samples'])}",
+            figures(math.sqrt(group["weight_norm_squared"]), 4),
+            _apart(group["cos_w_nearest"]),
+            _apart(group["cos_h_nearest"]),
+            figures(group["margin"], 3),
+            _fate(group),
         )
         for group in groups[:MOST_ROWS]
     ]
     print()
-    heads = ("samples\na class", "classes", "length of\nclassifiers", "angle of\nclassifiers", "angle of\nfeatures")
-    show_table((*heads, "coincide"), rows, right=(0, 1, 2, 3, 4))
+    show_table(("classes ×\nsamples", "length", "angle", "angle of\nfeatures", "margin", ""), rows, right=range(5))
     if len(groups) > MOST_ROWS:
         print()
         say(f"{len(groups) - MOST_ROWS} more groups with fewer samples are in the output of --json.")
+    print()
+    say("Length and angle are those of classifiers, angles those to the nearest other class of any group.")
+
+
+def _fate(group: dict[str, Any]) -> str:
+    if group["collapsed"]:
+        return "coincide"
+    return "lost" if group["margin"] <= ROUNDING and group["samples"] > 0 else ""
 
 
 def _apart(cosine: float) -> str:

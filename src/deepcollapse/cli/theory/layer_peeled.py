@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deepcollapse.cli.terminal import say_json
+from deepcollapse.cli.terminal import say, say_json
 from deepcollapse.cli.theory.classes import Classes
-from deepcollapse.cli.theory.group_table import group_facts, show_groups
-from deepcollapse.cli.theory.shown import degrees, figures, show_facts, told
+from deepcollapse.cli.theory.group_table import group_facts, show_groups, warn_of_time
+from deepcollapse.cli.theory.shown import degrees, figures, of_groups, show_facts, told
+from deepcollapse.cli.theory.verdict import lost, verdict
 
 if TYPE_CHECKING:
     from deepcollapse.theory.problems.layer_peeled import LayerPeeledOptimum
@@ -32,14 +33,17 @@ class LayerPeeled:
         from deepcollapse.theory.problems.layer_peeled import LayerPeeled as Problem
 
         groups = self.classes.groups()
+        warn_of_time(len(groups.sizes))
         optimum = Problem(groups, self.weight_budget, self.feature_budget).optimum()
-        facts = dict(optimum.facts())
+        facts, each = dict(optimum.facts()), group_facts(optimum)
         two = len(groups.sizes) == 2
-        each = [] if two else group_facts(groups, optimum.balanced, optimum.collapsed)
         if self.json:
-            say_json(facts if two else {**facts, "groups": each})
+            budgets = {"weight_budget": self.weight_budget, "feature_budget": self.feature_budget}
+            say_json({**facts, "model": "layer-peeled", "settings": budgets, "groups": each})
             return 0
-        show_facts(facts if two else {name: facts[name] for name in ("phase", "mu", "loss", "gap")})
+        say(f"Solved for budgets E_W = {figures(self.weight_budget)} and E_H = {figures(self.feature_budget)}.")
+        print()
+        show_facts(of_groups(facts, len(groups.sizes)))
         if not two:
             show_groups(each)
         told(*(self._two(groups, optimum) if two else _others(groups, optimum)))
@@ -52,6 +56,7 @@ class LayerPeeled:
         ratio = counts[0] / counts[1] if counts[1] else math.inf
         return [
             _phase(optimum, groups),
+            *_misread(optimum),
             _distance(ratio, optimum.threshold_ratio) if minority > 1 else "",
             self._remedy(majority, minority, ratio, optimum.threshold_ratio) if minority > 1 else "",
         ]
@@ -59,6 +64,8 @@ class LayerPeeled:
     def _remedy(self, majority: int, minority: int, ratio: float, threshold: float) -> str:
         from deepcollapse.theory.problems.phases import critical_budget
 
+        if ratio == 1:
+            return ""
         if math.isinf(ratio):
             return "What to do: collect samples of the minority classes; without any, no budget tells them apart."
         budget = math.sqrt(self.weight_budget * self.feature_budget)
@@ -76,6 +83,8 @@ def _phase(optimum: "LayerPeeledOptimum", groups: "Groups") -> str:
     which = f"the {minority} minority classes"
     if minority == 1:
         fate = "is erased: its classifier and features are zero" if optimum.phase == "erased" else "keeps a direction"
+        if not groups.counts[1]:
+            fate = "has no samples, so nothing but the other classes shapes its classifier"
         return f"By the layer-peeled model the one minority class {fate}."
     if optimum.phase == "erased":
         return f"By the layer-peeled model {which} are erased: their classifiers and features are zero."
@@ -86,6 +95,11 @@ def _phase(optimum: "LayerPeeledOptimum", groups: "Groups") -> str:
         )
     angle, best = degrees(optimum.balanced.cosine("classifier", 1, 1)), degrees(-1 / (groups.num_classes - 1))
     return f"By the layer-peeled model {which} stand {angle} apart; balanced classes would stand {best} apart."
+
+
+def _misread(optimum: "LayerPeeledOptimum") -> list[str]:
+    """Where classes stand apart, yet are taken for others."""
+    return verdict("layer-peeled", optimum) if optimum.phase == "full" and lost(optimum) else []
 
 
 def _distance(ratio: float, threshold: float) -> str:
@@ -105,11 +119,9 @@ def _others(groups: "Groups", optimum: "LayerPeeledOptimum") -> list[str]:
     if len(groups.sizes) == 1:
         angle = degrees(-1 / (groups.num_classes - 1))
         return [f"By the layer-peeled model balanced classes form a simplex ETF: every two stand {angle} apart."]
-    lost = sum(size for size, one in zip(groups.sizes, optimum.collapsed, strict=True) if one)
-    if not lost:
-        return ["By the layer-peeled model all classes stand apart."]
-    return [
-        f"By the layer-peeled model {lost} of {groups.num_classes} classes coincide with others of their size: the "
-        "network cannot tell them apart.",
-        "What to do: deepcollapse theory forecast with these --counts tells how often to show the smallest classes.",
-    ]
+    told = verdict("layer-peeled", optimum)
+    if lost(optimum):
+        told.append(
+            "What to do: deepcollapse theory forecast with these --counts tells how often to show the smallest classes."
+        )
+    return told

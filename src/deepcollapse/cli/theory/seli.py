@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from deepcollapse.cli.terminal import say_json
 from deepcollapse.cli.theory.classes import Classes
 from deepcollapse.cli.theory.group_table import group_facts, show_groups
-from deepcollapse.cli.theory.shown import degrees, show_facts, told
+from deepcollapse.cli.theory.shown import degrees, of_groups, show_facts, told
+from deepcollapse.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,17 @@ class Seli:
         from deepcollapse.theory.problems.seli import Seli as Geometry
 
         groups = self.classes.groups()
+        if 0 in groups.counts:
+            raise OptionError(
+                "SELI needs samples of every class; got one with 0 of them. Leave it out, or ask deepcollapse theory "
+                "layer-peeled, which takes classes without samples."
+            )
         optimum = Geometry(groups).optimum()
-        facts, each = dict(optimum.facts()), group_facts(groups, optimum.balanced, None)
+        facts, each = dict(optimum.facts()), group_facts(optimum)
         if self.json:
-            say_json({**facts, "groups": each})
+            say_json({**facts, "model": "SELI", "groups": each})
             return 0
-        show_facts(facts)
+        show_facts(of_groups(facts, len(groups.sizes)))
         show_groups(each)
         angle = degrees(-1 / (groups.num_classes - 1))
         told(

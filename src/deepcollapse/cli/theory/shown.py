@@ -25,6 +25,9 @@ NAMES: dict[str, tuple[str, str]] = {
     "r": ("r", "contrast of the groups on majority samples"),
     "rho": ("ρ", "contrast of the groups on minority samples"),
     "mu": ("μ", "price of the budget; at finite R, collapse from 1 on"),
+    "rank": ("", "directions that classes span"),
+    "cos_w_closest": ("", "cosine of the two closest classifiers"),
+    "cos_h_closest": ("", "cosine of the two closest classes' features"),
     "cos_w_minority": ("cos BB", "cosine of two minority classifiers"),
     "cos_w_majority": ("cos AA", "cosine of two majority classifiers"),
     "cos_w_cross": ("cos AB", "cosine of a majority and a minority classifier"),
@@ -54,6 +57,18 @@ def show_facts(facts: Facts) -> None:
             continue
         rows.append((symbol, words, figures(value)))
     show_table(("", "at the optimum", "value"), rows, right=(2,))
+
+
+def of_groups(facts: Facts, groups: int) -> Facts:
+    """The facts to show for so many groups: the phase, lengths and cosines by group mean something for two alone.
+
+    >>> of_groups({"phase": "full", "rank": 2, "cos_w_group_1": 0.0}, 3)
+    {'rank': 2}
+    """
+    if groups == 2:
+        return facts
+    hidden = ("phase", "a", "b", "r", "rho", "mu", "threshold_ratio", "norm_ratio_w", "norm_ratio_h")
+    return {name: value for name, value in facts.items() if name not in hidden and "_group_" not in name}
 
 
 def figures(value: Any, count: int = FIGURES) -> str:
@@ -88,9 +103,12 @@ def sentence(text: object) -> str:
 
 
 def degrees(cosine: float) -> str:
-    """The angle with this cosine, in words.
+    """The angle with this cosine, in words; small ones keep a figure, for only equal directions have none between them.
 
-    >>> degrees(0.5), degrees(float("nan"))
-    ('60.0°', 'undefined')
+    >>> degrees(0.5), degrees(float("nan")), degrees(1 - 1e-8), degrees(1.0)
+    ('60.0°', 'undefined', '0.008°', '0.0°')
     """
-    return "undefined" if math.isnan(cosine) else f"{math.degrees(math.acos(max(-1.0, min(1.0, cosine)))):.1f}°"
+    if math.isnan(cosine):
+        return "undefined"
+    angle = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+    return f"{angle:.1g}°" if 0 < angle < 0.05 else f"{angle:.1f}°"

@@ -3,17 +3,20 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepcollapse.cli.terminal import say_json
+from deepcollapse.cli.terminal import say, say_json
 from deepcollapse.cli.theory.classes import Classes
-from deepcollapse.cli.theory.group_table import group_facts, show_groups
-from deepcollapse.cli.theory.shown import Facts, degrees, figures, sentence, show_facts, told
+from deepcollapse.cli.theory.group_table import group_facts, show_groups, warn_of_time
+from deepcollapse.cli.theory.shown import Facts, degrees, figures, of_groups, sentence, show_facts, told
+from deepcollapse.cli.theory.verdict import lost, verdict
 from deepcollapse.errors import OptionError
 
 if TYPE_CHECKING:
     from deepcollapse.theory.problems.free_features import FreeFeatures
+    from deepcollapse.theory.problems.imbalanced import ImbalancedOptimum
     from deepcollapse.theory.reduced.groups import Groups
 
 
+MODEL = "unconstrained-features"
 ZERO = "By the unconstrained-features model {}."
 
 
@@ -23,8 +26,8 @@ class Ufm:
 
     classes: Classes = field(default_factory=Classes)
     """Which classes there are; name them in one way."""
-    per_class: int = 1
-    """Samples of each class; of each minority class where there are two groups."""
+    per_class: int | None = None
+    """Samples of each class; of each minority class where there are two groups. 1 where not given."""
     weight_decay: float = 5e-4
     """Decay of the classifier, as optimisers take it: half of it times the squared weights is the penalty."""
     feature_decay: float = 5e-4
@@ -44,7 +47,11 @@ class Ufm:
 
     def run(self) -> int:
         """Solve the model and say what it leads to."""
-        groups = self.classes.groups(float(self.per_class))
+        if self.per_class is not None and self.classes.counts:
+            raise OptionError("--per-class goes with --classes or --majority; --counts says the samples of each class.")
+        if self.per_class is not None and self.per_class < 1:
+            raise OptionError(f"--per-class is a number of samples, 1 or more; got {self.per_class}.")
+        groups = self.classes.groups(float(self.per_class or 1))
         for flag, value, loss in (("smoothing", self.smoothing, "label-smoothing"), ("focus", self.focus, "focal")):
             if value is not None and self.loss != loss:
                 raise OptionError(f"--{flag} goes with --loss {loss}; got --loss {self.loss}.")
@@ -54,8 +61,9 @@ class Ufm:
         optimum = self._balanced_problem(groups.num_classes, groups.counts[0]).optimum()
         facts = optimum.facts()
         if self.json:
-            say_json(facts)
+            say_json({**facts, "model": MODEL, "settings": self._settings(groups)})
             return 0
+        self._echo(groups)
         show_facts(facts)
         if optimum.trivial:
             told(ZERO.format(facts["note"]), "What to do: weaken a decay; there is no geometry to see before that.")
@@ -88,31 +96,61 @@ class Ufm:
                 f"classes of different sizes are solved for cross-entropy alone; got --loss {self.loss}. Give "
                 "--classes and --per-class for balanced ones."
             )
-        optimum = UnconstrainedImbalanced(groups, **self._decays()).optimum()
-        facts, each = optimum.facts(), group_facts(groups, optimum.balanced, optimum.collapsed)
+        problem = UnconstrainedImbalanced(groups, **self._decays())
+        warn_of_time(len(groups.sizes))
+        optimum = problem.optimum()
+        facts, each = optimum.facts(), group_facts(optimum)
         if self.json:
-            say_json({**facts, "groups": each})
+            say_json({**facts, "model": MODEL, "settings": self._settings(groups), "groups": each})
             return 0
-        show_facts(facts)
+        self._echo(groups)
+        show_facts(of_groups(facts, len(groups.sizes)))
         show_groups(each)
-        told(
-            *([sentence(facts["note"])] if optimum.trivial else self._collapse(groups, optimum.problem.collapse_count))
-        )
+        told(*([sentence(facts["note"])] if optimum.trivial else self._collapse(optimum)))
         return 0
 
-    def _collapse(self, groups: "Groups", least: float) -> list[str]:
-        """Which classes coincide, by the exact rule, and what would keep them apart."""
-        together = [c for size, c in zip(groups.sizes, groups.counts, strict=True) if size > 1 and c <= least]
-        rule = f"classes of equal size coincide if they have {figures(least, 4)} samples (N² λ_W λ_H) or fewer"
-        if not together:
-            return [f"By the unconstrained-features model {rule}: here none do, and all classes stand apart."]
-        sizes = " or ".join(map(figures, together))
-        return [
-            f"By the unconstrained-features model {rule}: here those with {sizes} samples do, so the network "
-            "cannot tell them apart.",
-            f"What to do: weaken the decays, so that N² λ_W λ_H falls below {figures(min(together))}; or collect or "
-            "repeat samples of those classes.",
-        ]
+    def _collapse(self, optimum: "ImbalancedOptimum") -> list[str]:
+        """Which classes are lost, which coincide by the exact rule, and what would keep them apart."""
+        least, groups = optimum.problem.collapse_count, optimum.groups
+        rule = f"Classes of equal size coincide if they have {figures(least, 4)} samples (N² λ_W λ_H) or fewer."
+        told = [" ".join((*verdict(MODEL, optimum), rule))]
+        together = [count for count, one in zip(groups.counts, optimum.collapsed, strict=True) if one]
+        if together:
+            told.append(
+                f"What to do: weaken the decays, so that N² λ_W λ_H falls below {figures(min(together))}; or collect "
+                "or repeat samples of those classes."
+            )
+        elif lost(optimum):
+            told.append("What to do: weaken the decays, or collect or repeat samples of those classes.")
+        return told
+
+    def _settings(self, groups: "Groups") -> dict[str, Any]:
+        """What was solved, given or assumed."""
+        settings = {"loss": self.loss, "bias": self.bias, "dim": self.dim or groups.num_classes}
+        if self.loss == "label-smoothing":
+            settings["smoothing"] = self._smoothing()
+        if self.loss == "focal":
+            settings["focus"] = self._focus()
+        decays = {"weight_decay": self.weight_decay, "feature_decay": self.feature_decay}
+        return {"sizes": [*groups.sizes], "counts": [*groups.counts], **decays, **settings}
+
+    def _echo(self, groups: "Groups") -> None:
+        """The settings in a line, those assumed as well."""
+        samples = f"{figures(groups.counts[0])} sample{'' if groups.counts[0] == 1 else 's'} of each class"
+        if len(groups.sizes) > 1:
+            samples = f"{figures(groups.counts[-1])} to {figures(groups.counts[0])} samples a class"
+        bias = {"none": "no bias", "free": "a free bias"}.get(self.bias, f"a bias of decay {self.bias}")
+        say(
+            f"Solved for {groups.num_classes} classes, {samples}, {self.loss}, weight decay {self.weight_decay:g}, "
+            f"feature decay {self.feature_decay:g}, {bias}."
+        )
+        print()
+
+    def _smoothing(self) -> float:
+        return 0.1 if self.smoothing is None else self.smoothing
+
+    def _focus(self) -> float:
+        return 2.0 if self.focus is None else self.focus
 
     def _balanced_problem(self, num_classes: int, per_class: float) -> "FreeFeatures":
         from deepcollapse.theory.problems.focal import UnconstrainedFocal
@@ -125,8 +163,8 @@ class Ufm:
         if self.loss == "mse":
             return UnconstrainedSquared(**given)
         if self.loss == "focal":
-            return UnconstrainedFocal(**given, focus=2.0 if self.focus is None else self.focus)
-        smoothing = 0.0 if self.loss == "cross-entropy" else 0.1 if self.smoothing is None else self.smoothing
+            return UnconstrainedFocal(**given, focus=self._focus())
+        smoothing = 0.0 if self.loss == "cross-entropy" else self._smoothing()
         return UnconstrainedFeatures(**given, smoothing=smoothing)
 
     def _decays(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class FreeFeatures(Problem):
             if not 0 < (decay := getattr(self, name)) < math.inf:
                 raise OptionError(
                     f"{name} must be a finite number above 0; got {decay:g}. "
-                    "Without decay there is no optimum: logits of a fitted class grow for ever."
+                    "At a decay of 0 there is no optimum: logits of a fitted class grow for ever."
                 )
         if self.bias_decay is not None and not 0 <= self.bias_decay < math.inf:
             raise OptionError(
@@ -146,7 +146,7 @@ class FreeFeatures(Problem):
         if self.width < needed:
             raise OptionError(
                 f"the optimum of {self.num_classes} classes is {shape} and needs dim >= {needed}; got {self.width}. "
-                "No closed form is known in fewer dimensions: solve it numerically."
+                "No closed form is known in fewer dimensions: descend in so few by solve(problem, LBFGS())."
             )
 
 

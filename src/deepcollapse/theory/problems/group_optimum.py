@@ -12,6 +12,7 @@ from deepcollapse.errors import MemoryBudgetError, OptionError
 from deepcollapse.geometry import simplex_etf
 from deepcollapse.linalg import memory_of
 from deepcollapse.theory.problem import Optimum
+from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy
 from deepcollapse.theory.reduced.groups import Balanced, GroupMatrix, Groups
 
 Facts = dict[str, float | str | None]
@@ -42,6 +43,11 @@ class GroupOptimum(Optimum):
     def column_counts(self) -> Float64[np.ndarray, " g"]:
         """How often a class's features count in the price: the diagonal of D."""
 
+    @property
+    def bias(self) -> Float64[np.ndarray, " g"] | None:
+        """The bias of one class of each group; None where the model has none."""
+        return None
+
     @cached_property
     def balanced(self) -> Balanced:
         """The Gram matrices of classifier and features, one feature vector a class."""
@@ -60,8 +66,24 @@ class GroupOptimum(Optimum):
 
     @property
     def phase(self) -> str:
-        """ "erased" where any group is, else "collapse" where any group collapsed, else "full"."""
+        """ "erased" where any group is, else "collapse" where any group collapsed, else "full".
+
+        Full does not mean that all is well: classes of different counts can share directions without coinciding, which
+        shows in `rank` and `margins`.
+        """
         return "erased" if any(self.erased) else "collapse" if any(self.collapsed) else "full"
+
+    @cached_property
+    def margins(self) -> tuple[float, ...]:
+        """The right logit less the greatest wrong one, bias included, for a sample of each group."""
+        odds = GroupCrossEntropy(self.logits, self.groups.class_weights, self.bias).odds
+        exists = np.array(self.groups.sizes)[:, None] - np.eye(len(odds)) > 0
+        return tuple(float(m) for m in -np.where(exists, odds, -np.inf).max(axis=0))
+
+    @property
+    def least_margin(self) -> float:
+        """The least of `margins` among classes that have samples."""
+        return min(m for m, count in zip(self.margins, self.groups.counts, strict=True) if count > 0)
 
     # --- two groups ------------------------------------------------------------------------------------------------
 
@@ -100,9 +122,12 @@ class GroupOptimum(Optimum):
         return self._cosines("classifier", "w")
 
     def _more_geometry(self) -> Facts:
-        """Lengths, and the features."""
+        """Lengths, and the features; with two groups the closest classes too, which others tell of earlier."""
         lengths: Facts = {"norm_ratio_w": self._length_ratio("classifier")}
-        return {**lengths, **self._cosines("features", "h"), "norm_ratio_h": self._length_ratio("features")}
+        facts = {**lengths, **self._cosines("features", "h"), "norm_ratio_h": self._length_ratio("features")}
+        if self._pair is not None:
+            facts |= {"cos_w_closest": self._closest("classifier"), "cos_h_closest": self._closest("features")}
+        return facts
 
     def _cosines(self, of: str, letter: str) -> Facts:
         """By name for two groups; else inside each group of two classes or more, and of the two closest classes."""
@@ -114,11 +139,19 @@ class GroupOptimum(Optimum):
         named = {"minority": (small, small), "majority": (big, big), "cross": (big, small)}
         return {f"cos_{letter}_{name}": self.balanced.cosine(of, *pair) for name, pair in named.items()}
 
+    def nearest(self, of: str, group: int) -> float:
+        """The greatest cosine of a class of the group with any other class; NaN where none has a direction."""
+        cosines = [self.balanced.cosine(of, group, h) for h in range(len(self.groups.sizes))]
+        return max((c for c in cosines if not np.isnan(c)), default=float("nan"))
+
+    def nearest_pair(self) -> float:
+        """The cosine of the two closest classifiers."""
+        return self._closest("classifier")
+
     def _closest(self, of: str) -> float:
         """The greatest cosine of two classes, those without a direction left out."""
-        places = range(len(self.groups.sizes))
-        cosines = [self.balanced.cosine(of, g, h) for g in places for h in places if h <= g]
-        return max((c for c in cosines if not np.isnan(c)), default=float("nan"))
+        each = [self.nearest(of, g) for g in range(len(self.groups.sizes))]
+        return max((c for c in each if not np.isnan(c)), default=float("nan"))
 
     def _length_ratio(self, of: str) -> float:
         """Minority over majority where there are two groups, else shortest over longest; NaN where all are zero."""
@@ -147,7 +180,7 @@ class GroupOptimum(Optimum):
         if dim < self.rank:
             raise OptionError(
                 f"the optimum of {self.groups.num_classes} classes spans {self.rank} dimensions, more than dim={dim}. "
-                "No optimum is known in fewer: raise dim, or solve it numerically."
+                "No optimum is known in fewer: raise dim, or descend in so few by solve(problem, LBFGS())."
             )
 
     def _factors(

@@ -26,7 +26,6 @@ from deepcollapse.theory.head_geometry import head_geometry
 from deepcollapse.theory.nuclear import spectral_norm
 from deepcollapse.theory.problem import Point, Problem, gap_above
 from deepcollapse.theory.problems.group_optimum import Facts, GroupOptimum
-from deepcollapse.theory.reduced.cross_entropy import GroupCrossEntropy
 from deepcollapse.theory.reduced.groups import GroupMatrix, Groups
 from deepcollapse.theory.reduced.program import Penalised, ReducedPoint
 from deepcollapse.theory.reduced.two_groups import TwoGroupLogits, stationary, within_group_only
@@ -65,8 +64,8 @@ class UnconstrainedImbalanced(Problem):
         for name in ("weight_decay", "feature_decay"):
             if not 0 < (decay := getattr(self, name)) < math.inf:
                 raise OptionError(
-                    f"{name} must be a finite number above 0; got {decay:g}. Without decay there is no optimum: see "
-                    "Seli for what it tends to."
+                    f"{name} must be a finite number above 0; got {decay:g}. At a decay of 0 logits would grow without "
+                    "end: see Seli for what they tend to."
                 )
         if self.bias_decay is not None and not 0 <= self.bias_decay < math.inf:
             raise OptionError(
@@ -279,13 +278,6 @@ class ImbalancedOptimum(GroupOptimum):
         """|H|^2 over all N samples; lW |W|^2 = lH |H|^2."""
         return self._nuclear_norm / self.weight_scale
 
-    @cached_property
-    def margins(self) -> tuple[float, ...]:
-        """The right logit less the greatest wrong one, bias included, for a sample of each group."""
-        odds = GroupCrossEntropy(self.z, self.groups.class_weights, self.bias).odds
-        exists = np.array(self.groups.sizes)[:, None] - np.eye(len(odds)) > 0
-        return tuple(float(m) for m in -np.where(exists, odds, -np.inf).max(axis=0))
-
     def facts(self) -> Facts:
         """Norms, loss, phase, the count up to which classes collapse, cosines, gap, lengths, and a note.
 
@@ -296,7 +288,7 @@ class ImbalancedOptimum(GroupOptimum):
             "phase": self.phase,
             **numbers,
             "collapse_count": self.problem.collapse_count,
-            "least_margin": min(self.margins),
+            "least_margin": self.least_margin,
             "weight_norm_squared": self.weight_norm_squared,
             "feature_norm_squared": self.feature_norm_squared,
             "loss": self.value,

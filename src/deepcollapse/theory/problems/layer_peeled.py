@@ -239,7 +239,8 @@ class LayerPeeledOptimum(GroupOptimum):
 
         NaN marks what is undefined: cosines of erased classes, and of pairs that do not exist. Where there are not two
         groups, the cosines are those inside each group, by number, and of the two closest classes; where all counts
-        differ no classes coincide exactly, but a rank below K-1 says that those of few samples share directions.
+        differ no classes coincide exactly, but a `rank` below K-1 says that those of few samples share directions, and
+        a `least_margin` of 0 or less that the optimum itself takes samples of some class for another.
         """
         numbers: Facts = {name: getattr(self, name) for name in ("a", "b", "r", "rho", "mu")}
         return {
@@ -251,6 +252,7 @@ class LayerPeeledOptimum(GroupOptimum):
             "threshold_ratio": self.threshold_ratio,
             **self._more_geometry(),
             "rank": self.rank,
+            "least_margin": self.least_margin,
         }
 
     def factors(
