@@ -1,9 +1,10 @@
 import math
 
 import pytest
+from predicted_sample import add_predictions
 from sample import make_run
 
-from deepcollapse.records import read_records
+from deepcollapse.records import Record, read_records
 from deepcollapse.report import reading, summary_rows
 
 RULE = (
@@ -159,3 +160,23 @@ def test_the_table_compares_both_ends(run, slow):
     assert table["nearest_class_mean_disagreement", "test"].ratio == math.inf
     assert table["effective_rank_features", "train"].collapsed == 3
     assert table["equinorm_classifier", None].layer == "head"
+
+
+def test_on_classes_of_different_sizes_a_reader_is_told_that_zero_is_not_the_target(run):
+    def counted(smallest):
+        sizes = {"largest_class": 500.0, "smallest_class": smallest}
+        return [
+            Record(epoch=200, split="train", layer="head.input", measure=measure, value=value, unit="samples")
+            for measure, value in sizes.items()
+        ]
+
+    run.append(counted(300.0))
+    assert "largest_class" not in told(run.records())
+    run.append(counted(50.0))
+    text = (
+        "The largest class has 10 times the samples of the smallest. 0 is what balanced classes collapse to; for these "
+        "theory holds other values optimal"
+    )
+    assert told(run.records())["largest_class"].text == text + "."
+    add_predictions(run)
+    assert told(run.records())["largest_class"].text.endswith("optimal, which Measured beside predicted shows.")

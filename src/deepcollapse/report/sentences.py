@@ -61,7 +61,8 @@ def reading_of(view: View) -> list[Sentence]:
         ("NC3, self-duality of classifier and class means", "self_duality", "head.input", ("",)),
     )
     told = [_geometry(view, *topic) for topic in topics]
-    return [_verdict(view), _terminal_phase(view), *told, _shares(view, _NC4), _shares(view, _ACCURACY)]
+    about = [_verdict(view), _terminal_phase(view), *_imbalance(view)]
+    return [*about, *told, _shares(view, _NC4), _shares(view, _ACCURACY)]
 
 
 def _verdict(view: View) -> Sentence:
@@ -111,6 +112,19 @@ def _terminal_phase(view: View) -> Sentence:
         return Sentence(view.label, "tpt_onset", text, "missing", meaning)
     text = f"TPT began at epoch {view.onset}; training went on to epoch {view.end}."
     return Sentence(view.label, "tpt_onset", text, "note", meaning)
+
+
+def _imbalance(view: View) -> list[Sentence]:
+    """That classes differ in size, from a factor of two on: what they collapse to is not 0."""
+    sizes = [view.series(name, "head.input", "train") for name in ("largest_class", "smallest_class")]
+    if not all(len(series) for series in sizes) or not (ratio := sizes[0].iloc[-1] / sizes[1].iloc[-1]) >= 2:
+        return []
+    where = ", which Measured beside predicted shows" if view.models else ""
+    text = (
+        f"The largest class has {number(ratio)} times the samples of the smallest. 0 is what balanced classes collapse "
+        f"to; for these theory holds other values optimal{where}."
+    )
+    return [Sentence(view.label, "largest_class", text, "note")]
 
 
 def _geometry(view: View, title: str, base: str, layer: str | None, endings: tuple[str, ...]) -> Sentence:
