@@ -1,5 +1,6 @@
 import re
 
+import predicted_sample
 import pytest
 from predicted_sample import add_predictions
 from sample import make_run
@@ -78,6 +79,20 @@ def test_each_model_says_what_it_was_given(predicted):
         "fewer.",
         "SELI is given the class sizes alone, and predicts angles and proportions but no lengths.",
     ]
+
+
+def test_only_classes_of_equal_count_are_said_to_coincide(tmp_path, monkeypatch):
+    monkeypatch.setitem(predicted_sample.PARAMETERS[UNCONSTRAINED], "collapse_count", 12.0)
+    html = beside.tables(seen(add_predictions(make_run(tmp_path / "decayed"))))
+    assert "For it, classes of equal count coincide where they have 12 samples or fewer.</li>" in html
+
+
+def test_decays_that_leave_nothing_are_said_to(tmp_path, monkeypatch):
+    measured, told = predicted_sample.NUMBERS["weight_budget", "head"]
+    changed = {("weight_budget", "head"): (measured, {**told, UNCONSTRAINED: 0.0})}
+    monkeypatch.setattr(predicted_sample, "NUMBERS", {**predicted_sample.NUMBERS, **changed})
+    html = beside.tables(seen(add_predictions(make_run(tmp_path / "nothing"))))
+    assert "For it, all zero is optimal: the decays outweigh all that logits could gain.</li>" in html
 
 
 def test_models_that_are_silent_say_why_and_have_no_column(partly):

@@ -158,11 +158,15 @@ def _given(view: View, model: str) -> str:
             at(view.series("smallest_class", "head.input", view.split), view.end),
         )
         few = f"{number(count)} samples or fewer"
+        if at(view.series("weight_budget", "head", view.split, model), view.end) == 0:
+            outcome = "all zero is optimal: the decays outweigh all that logits could gain."
+        elif smallest is not None and count < smallest:
+            outcome = f"no classes coincide: that takes {few}."
+        else:
+            outcome = f"classes of equal count coincide where they have {few}."
         return (
             f"The unconstrained-features model is given the decays: {number(parameter('weight_decay'))} for the "
             f"classifier, from training, and {number(parameter('feature_decay'))} for features, which balances the "
-            "norms. "
-            + (f"For it, no classes coincide: that takes {few}." if smallest is not None and count < smallest
-               else f"For it, classes of {few} coincide.")
-        )  # fmt: skip
+            f"norms. For it, {outcome}"
+        )
     return "SELI is given the class sizes alone, and predicts angles and proportions but no lengths."
