@@ -329,6 +329,15 @@ def test_unconstrained_features_need_a_decay():
     assert notes(toy(), weight_decay=1e-3) == {}
 
 
+@pytest.mark.parametrize("counts", [BALANCED, COUNTS])
+def test_decays_past_which_all_zero_is_optimal_are_told(counts):
+    told = {(r.baseline, r.measure): r for r in predictions(toy(counts), weight_decay=50.0)}
+    assert told[UNCONSTRAINED, "weight_budget"].value == 0
+    assert "zero classifier and features are optimal, because the decays charge " in str(
+        told[UNCONSTRAINED, "optimality_gap"].note
+    )
+
+
 def test_the_squared_error_on_imbalanced_classes_is_nobodys():
     told = notes(toy(COUNTS), loss="mse", weight_decay=1e-3)
     assert set(told) == set(MODELS)

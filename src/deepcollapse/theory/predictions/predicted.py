@@ -118,9 +118,10 @@ def unconstrained(setting: Setting) -> Predicted:
         }
         optimum = kind(**sizes, weight_decay=decay, feature_decay=feature_decay, bias_decay=bias_decay).optimum()
         bias = torch.full((setting.num_classes,), optimum.bias, dtype=torch.float64) if setting.biased else None
-        return Predicted(*optimum.factors(), optimum.gap, parameters, bias)
+        return Predicted(*optimum.factors(), optimum.gap, parameters, bias, note=str(optimum.facts()["note"] or ""))
     groups, members, note = _grouped(setting)
     optimum = UnconstrainedImbalanced(groups, decay, feature_decay, bias_decay).optimum()
+    note = "; ".join(filter(None, (note, optimum.note)))
     bias = None if optimum.bias is None else torch.from_numpy(optimum.bias[members])
     return Predicted(*optimum.factors(members), optimum.gap, parameters, bias, note=note)
 
