@@ -162,7 +162,9 @@ def test_the_table_compares_both_ends(run, slow):
     assert table["equinorm_classifier", None].layer == "head"
 
 
-def test_on_classes_of_different_sizes_a_reader_is_told_that_zero_is_not_the_target(run):
+def test_on_classes_of_different_sizes_a_reader_is_told_that_zero_is_not_the_target(tmp_path):
+    run = make_run(tmp_path / "run")
+
     def counted(smallest):
         sizes = {"largest_class": 500.0, "smallest_class": smallest}
         return [
