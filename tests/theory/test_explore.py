@@ -130,6 +130,37 @@ def test_rows_are_kept_as_they_come_and_an_interrupted_run_goes_on(tmp_path, mon
 row_of = exploring._row
 
 
+def test_seeds_of_one_program_are_kept_as_they_come(tmp_path, monkeypatch):
+    """A search of one width, decay and rate loses one small batch, not all."""
+    path, seeds = tmp_path / "found.jsonl", range(5)
+    monkeypatch.setattr(exploring, "KEPT_TOGETHER", 2)
+
+    def stop(share):
+        if share > 0.8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explore([SMALL], SHORT, seeds, path=path, progress=stop)
+    assert exploring.kept([SMALL], [SHORT], seeds, path) == 4
+    resumed = explore([SMALL], SHORT, seeds, path=path)
+    whole = explore([SMALL], SHORT, seeds)
+    assert resumed["loss"].tolist() == pytest.approx(whole["loss"].tolist(), rel=1e-12)
+
+
+def test_what_is_asked_for_twice_is_computed_once(monkeypatch):
+    computed = []
+    monkeypatch.setattr(exploring, "_row", lambda solution: computed.append(solution) or row_of(solution))
+    found = explore([SMALL, SMALL], SHORT, [0])
+    assert (len(found), len(computed)) == (2, 1)
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(exploring, "_batches", lambda *_: pytest.fail("computed"))
+    message = f"what is found cannot be written to {tmp_path}: Is a directory. Name another file."
+    with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
+        explore([SMALL], SHORT, [0], path=tmp_path)
+
+
 def test_rows_hold_what_was_asked_and_what_was_found():
     row = explore([SMALL], SHORT, [5]).iloc[0]
     settings = {"num_classes": 3, "per_class": 1, "depth": 3, "width": 4, "feature_decay": 0.01, "rate": 0.1}

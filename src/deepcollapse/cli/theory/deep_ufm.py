@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deepcollapse.theory.problems.deep.conditions import Verdict
     from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
     from deepcollapse.theory.problems.deep.structures import Construction
+    from deepcollapse.theory.solvers import GradientDescent
 
 
 COLLAPSED = "collapsed"  # what deep neural collapse is called among the known solutions
@@ -42,14 +43,15 @@ class DeepUfm:
     """Search: widths; --width, else twice the classes, where not given."""
     decays: tuple[float, ...] = ()
     """Search: weight decays; --decay where not given."""
-    rates: tuple[float, ...] = (0.1,)
-    """Search: learning rates."""
-    seeds: int = 10
-    """Search: random starts of each width, decay and rate."""
-    steps: int = 20_000
-    """Search: steps of each."""
-    out: Path = Path("deep-ufm.jsonl")
-    """Search: what was found, a line a start. A search that was stopped goes on from there."""
+    rates: tuple[float, ...] = ()
+    """Search: learning rates; 0.1 where not given."""
+    seeds: int | None = None
+    """Search: random starts of each width, decay and rate; 10 where not given."""
+    steps: int | None = None
+    """Search: steps of each; 20,000 where not given."""
+    out: Path | None = None
+    """Search: what was found, a line a start, written after 16 starts at most; deep-ufm.jsonl where not given. A search
+    that was stopped goes on from there."""
     json: bool = False
     """Print every digit as JSON."""
 
@@ -57,6 +59,7 @@ class DeepUfm:
         """Show the known solutions and which is best; then, where asked, what descent finds."""
         from deepcollapse.theory.problems.deep.conditions import collapse_wins
 
+        self._check()
         problem = self._problem(self.width or most_width(self.classes), self.decay)
         known, missing = solutions(problem)
         best = problem.optimum()
@@ -76,8 +79,25 @@ class DeepUfm:
         if self.search:
             facts["search"] = self._search()
         if self.json:
-            say_json(facts)
+            settings = {"classes": self.classes, "depth": self.depth, "per_class": self.per_class}
+            settings |= {"weight_decays": [*problem.weight_decays], "feature_decay": problem.feature_decay}
+            say_json({**facts, "model": "deep-ufm", "settings": settings | {"width": problem.width}})
         return 0
+
+    def _check(self) -> None:
+        """Raises OptionError for flags of the search without it, RunError where its file cannot be written."""
+        from deepcollapse.theory.exploration import check_path
+
+        for name in ("widths", "decays", "rates", "seeds", "steps", "out"):
+            value = getattr(self, name)
+            if not self.search and value is not None and value != ():
+                raise OptionError(f"--{name} goes with --search.")
+        if self.search:
+            check_path(self._out)
+
+    @property
+    def _out(self) -> Path:
+        return self.out or Path("deep-ufm.jsonl")
 
     def _problem(self, width: int, decay: float) -> "DeepUnconstrainedFeatures":
         from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
@@ -88,25 +108,39 @@ class DeepUfm:
     def _search(self) -> list[dict[str, Any]]:
         """What descent finds from every start, shown as it is asked for."""
         from deepcollapse.cli.theory.search import Bar, show_found
-        from deepcollapse.theory.exploration import explore
-        from deepcollapse.theory.solvers import GradientDescent
+        from deepcollapse.theory.exploration import explore, kept
 
-        widths = self.widths or (self.width or 2 * self.classes,)
-        problems = [self._problem(width, decay) for width in widths for decay in self.decays or (self.decay,)]
-        solvers = [GradientDescent(rate=rate, steps=self.steps, gradient="by hand") for rate in self.rates]
+        problems, solvers, seeds = self._starts()
+        starts = len(problems) * len(solvers) * len(seeds)
+        before = kept(problems, solvers, seeds, self._out)
         if not self.json:
             print()
-            starts = len(problems) * len(solvers) * self.seeds
-            say(f"Searching from {starts} random starts, {self.steps} steps each. Ends are written to {self.out}")
+            going_on = f", of which {self._out} has {before} already" if before else ""
+            steps = solvers[0].steps if solvers else 0
+            say(f"Searching from {starts} random starts{going_on}, {steps} steps each. Ends are written to {self._out}")
         try:
             with Bar(quiet=self.json) as bar:
-                found = explore(problems, solvers, range(self.seeds), path=self.out, progress=bar.update)
+                found = explore(problems, solvers, seeds, path=self._out, progress=bar.update)
         except KeyboardInterrupt:
-            kept = f"Stopped; {self.out} keeps what was found. The same command goes on from there."
-            raise Interrupted(kept if self.out.exists() else "Stopped before any start had ended.") from None
+            done = kept(problems, solvers, seeds, self._out)
+            words = f"Stopped; {self._out} keeps {done} of {starts} starts. The same command goes on from there."
+            raise Interrupted(words if done else "Stopped before any start was written; nothing is kept.") from None
         if not self.json:
             show_found(found)
         return _rows(found)
+
+    def _starts(self) -> "tuple[list[DeepUnconstrainedFeatures], list[GradientDescent], range]":
+        """Problems, solvers and seeds; what is named twice is searched once."""
+        from deepcollapse.theory.solvers import GradientDescent
+
+        widths = dict.fromkeys(self.widths or (self.width or 2 * self.classes,))
+        decays = dict.fromkeys(self.decays or (self.decay,))
+        steps = 20_000 if self.steps is None else self.steps
+        solvers = [
+            GradientDescent(rate=r, steps=steps, gradient="by hand") for r in dict.fromkeys(self.rates or (0.1,))
+        ]
+        problems = [self._problem(width, decay) for width in widths for decay in decays]
+        return problems, solvers, range(10 if self.seeds is None else self.seeds)
 
 
 def most_width(classes: int) -> int:

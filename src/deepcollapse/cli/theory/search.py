@@ -1,10 +1,12 @@
 """The search for deep solutions as a terminal shows it: a bar while it runs, then what was found."""
 
+import sys
+import time
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.cli.terminal import show_table
+from deepcollapse.cli.terminal import duration, show_table
 from deepcollapse.cli.theory.shown import figures, told
 
 if TYPE_CHECKING:
@@ -13,13 +15,17 @@ if TYPE_CHECKING:
 SETTINGS = ("width", "feature_decay", "rate")
 
 
+EVERY = 10.0  # seconds between lines of progress
+
+
 class Bar:
-    """A bar on terminals, nothing elsewhere."""
+    """A bar on terminals; elsewhere, and beside JSON, a line on standard error now and then."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.bar: Any = None
         self.closing = ExitStack()
+        self.began = self.told = time.monotonic()
 
     def __enter__(self) -> "Bar":
         from rich.console import Console
@@ -35,9 +41,15 @@ class Bar:
         self.closing.close()
 
     def update(self, share: float) -> None:
-        """Move the bar to the share that is done."""
+        """Move the bar to the share that is done, or tell of it and of the time that is left."""
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=share)
+            return
+        now = time.monotonic()
+        if now - self.told >= EVERY and 0 < share < 1:
+            self.told = now
+            left = duration((now - self.began) * (1 - share) / share)
+            print(f"Searching: {share:.0%} done, about {left} to go.", file=sys.stderr, flush=True)
 
 
 def show_found(found: "pandas.DataFrame") -> None:

@@ -45,7 +45,7 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 FIGURES = 6
 
-Facts = Mapping[str, float | str | None]
+Facts = Mapping[str, float | int | str | None]
 
 
 def show_facts(facts: Facts) -> None:
