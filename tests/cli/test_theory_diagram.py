@@ -115,6 +115,11 @@ def test_low_rank_is_compared_over_depth_and_classes():
         ("--weight-decay 1e-3", "--weight-decay and --feature-decay go together: give both, or neither."),
         ("--highest-ratio 1", "the largest imbalance must be finite and above 1; got --highest-ratio 1."),
         ("--highest-ratio inf", "the largest imbalance must be finite and above 1; got --highest-ratio inf."),
+        ("--per-class 0", "--per-class is a number of samples, 1 or more; got 0."),
+        ("--feature-budgets -1", "feature_budget is a mean squared length: it must be finite and above 0; got -1."),
+        ("--feature-budgets 5 -1", "feature_budget is a mean squared length: it must be finite and above 0; got -1."),
+        ("--feature-budgets nan", "feature_budget is a mean squared length: it must be finite and above 0; got nan."),
+        ("--weight-budget -1", "weight_budget is a mean squared length: it must be finite and above 0; got -1."),
         ("--feature-budgets 0", "feature_budget is a mean squared length: it must be finite and above 0; got 0."),
         ("--feature-budgets", "name at least one of the feature budgets, for example --feature-budgets 5."),
         ("--decay 0", "every decay must be positive and finite, or the deep model has no least loss; got 0."),
@@ -125,11 +130,18 @@ def test_errors(flags, message, call):
     assert (done.code, done.json["message"]) == (1, message)
 
 
-@pytest.mark.usefixtures("no_page")
-def test_numbers_that_cannot_be_written(call, here):
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--csv", "file/numbers"], "the numbers cannot be written to file/numbers: Not a directory."),
+        (["--csv", "file"], "the numbers cannot be written to file: File exists."),
+        (["--out", "folder"], "the page cannot be written to folder: it is a folder. Name a file."),
+        (["--out", "file/page.html"], "the page cannot be written to file/page.html: File exists."),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(flags, message, call, here, monkeypatch):
+    monkeypatch.setattr(PhaseDiagram, "diagram", lambda _: pytest.fail("worked first"))
     (here / "file").write_text("")
-    done = call(*SMALL, "--csv", "file/numbers")
-    assert (done.code, done.err) == (
-        1,
-        "deepcollapse: the numbers cannot be written to file/numbers: Not a directory.\n",
-    )
+    (here / "folder").mkdir()
+    done = call(*SMALL, *flags)
+    assert (done.code, done.out, done.err) == (1, "", f"deepcollapse: {message}\n")

@@ -51,6 +51,7 @@ class PhaseDiagram:
         """Work the tables out, write the page, and show the thresholds."""
         from deepcollapse.report.theory.page import write_theory_page
 
+        self._check_paths()
         diagram = self.diagram()
         page = write_theory_page(diagram, self.out)
         if self.csv:
@@ -62,10 +63,25 @@ class PhaseDiagram:
         print(f"\nPage: {page}" + (f"\nNumbers: {self.csv}" if self.csv else ""))
         return 0
 
+    def _check_paths(self) -> None:
+        """Raises RunError for a page or a folder that cannot be written: a minute's work should not come first."""
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"the page cannot be written to {self.out}: {error.strerror or error}.") from error
+        if self.out.is_dir():
+            raise RunError(f"the page cannot be written to {self.out}: it is a folder. Name a file.")
+        if self.csv is not None:
+            try:
+                self.csv.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unwritable(self.csv, error) from error
+
     def diagram(self) -> "Diagram":
         """The tables of the page. Raises OptionError for settings that leave nothing to draw."""
         from deepcollapse.cli.theory import tables
         from deepcollapse.report.theory.diagram import Diagram
+        from deepcollapse.theory.problems.layer_peeled import checked_budget
 
         majorities = self.shares()
         budgets = sorted(set(self.feature_budgets))
@@ -75,6 +91,11 @@ class PhaseDiagram:
             raise OptionError(
                 f"the largest imbalance must be finite and above 1; got --highest-ratio {self.highest_ratio:g}."
             )
+        if self.per_class < 1:
+            raise OptionError(f"--per-class is a number of samples, 1 or more; got {self.per_class}.")
+        for name, given in (("weight_budget", (self.weight_budget,)), ("feature_budget", budgets)):
+            for budget in given:
+                checked_budget(name, budget)
         decays = self._decays()
         thresholds = tables.thresholds(self.classes, majorities, self.weight_budget, budgets)
         # What takes longest comes last, after all settings were looked at.
@@ -128,7 +149,11 @@ def write_csv(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -
                 writer.writeheader()
                 writer.writerows(rows)
     except OSError as error:
-        raise RunError(f"the numbers cannot be written to {folder}: {error.strerror or error}.") from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(f"the numbers cannot be written to {folder}: {error.strerror or error}.")
 
 
 def _show(diagram: "Diagram") -> None:
