@@ -54,8 +54,9 @@ def test_every_number_stands_under_its_models_name(predicted):
 def test_the_closest_model_is_marked_where_one_is(predicted):
     table = cells(beside.tables(seen(predicted)))
     near = {name: [mark for _, mark in row] for name, row in table.items()}
-    assert near["cosine between small classes, classifier"] == [False, False, True, False]
-    assert near["cosine between small classes, class means"] == [False, False, True, False]
+    assert near["cosine between small classes, classifier"] == [False, False, True, False]  # 0.25 for 0.2
+    # The least wrong is still wrong by 0.2 where -0.1 was measured.
+    assert near["cosine between small classes, class means"] == [False, False, False, False]
     # Two say the same, or only one says anything: nobody is closest.
     assert near["NC2 unequal lengths, classifier"] == [False, False, False, False]
     assert near["E_W mean squared length of classifier rows"] == [False, False, False, False]

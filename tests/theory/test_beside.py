@@ -21,6 +21,7 @@ from deepcollapse.theory.problems.seli import Seli
 from deepcollapse.theory.problems.squared import UnconstrainedSquared
 from deepcollapse.theory.problems.unconstrained import UnconstrainedFeatures
 from deepcollapse.theory.reduced.groups import Groups
+from unchecked import shapes_unchecked
 
 # Small classes first, last and between: predictions must come back in the order of the classes.
 COUNTS = (4, 12, 4, 12, 4)
@@ -412,3 +413,18 @@ def test_many_different_counts_are_taken_together_and_that_is_said():
     counts = tuple(range(80, 20, -1))
     told = {row.baseline: row for row in predictions(toy(counts, dim=64)) if row.measure == "optimality_gap"}
     assert "class counts taken as 39 different ones, each within 3% of its own" in told[SELI].note
+
+
+@pytest.mark.parametrize("ask", [beside, predictions])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loss": "MSE"}, "theory knows the losses 'cross-entropy' and 'mse'; got 'MSE'."),
+        ({"weight_decay": -1.0}, "weight_decay is the optimiser's, a finite number of 0 or more; got -1."),
+        ({"weight_decay": math.nan}, "weight_decay is the optimiser's, a finite number of 0 or more; got nan."),
+    ],
+)
+def test_a_training_that_no_model_knows_is_refused(ask, given, message):
+    with shapes_unchecked(), pytest.raises(OptionError) as error:
+        ask(toy(BALANCED), **given)
+    assert str(error.value) == message

@@ -33,6 +33,8 @@ _FIRST = (
 _ROUNDING = 1e-9
 # A model is the closest where the next one is so many times as far away.
 _CLEARLY = 1.1
+# Only what is this close, as a share of what was measured, is marked: the least wrong of three may still be wrong.
+_AGREES = 0.25
 
 
 def section(view: View) -> Section | None:
@@ -56,8 +58,9 @@ def tables(view: View) -> str:
     first = [row for name in _FIRST for row in rows if row[0] == name]
     rest = [row for row in rows if row not in first]
     note = (
-        "In bold and green the model that comes closest, where they disagree. An empty cell: the model says nothing of "
-        "it, or was given the measured number. All on the training data."
+        "In bold and green the model that comes closest, where it is within a quarter of what was measured and the next "
+        "one clearly further away. An empty cell: the model says nothing of it, or was given the measured number. All "
+        "on the training data."
     )
     models = "".join(f"<li>{html.escape(_given(view, model))}</li>" for model in view.models)
     more = html.folded("More measures beside their predictions", _table(view, rest), long=True)
@@ -107,9 +110,10 @@ def _table(view: View, rows: list[Row]) -> str:
 
 
 def _closest(own: float, told: dict[str, float]) -> str | None:
-    """The model nearest to what was measured; None where another is about as near, or only one says anything."""
+    """The model nearest to what was measured; None where it is not near, another is about as near, or it is alone."""
     away = sorted((abs(value - own), model) for model, value in told.items())
-    if len(away) < 2 or away[1][0] < max(_CLEARLY * away[0][0], _ROUNDING * (1 + abs(own))):
+    near = bool(away) and away[0][0] <= _AGREES * abs(own) + _ROUNDING
+    if len(away) < 2 or not near or away[1][0] < max(_CLEARLY * away[0][0], _ROUNDING * (1 + abs(own))):
         return None
     return away[0][1]
 

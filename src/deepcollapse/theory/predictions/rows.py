@@ -10,7 +10,7 @@ from deepcollapse.measurement import HEAD, Measurement
 from deepcollapse.records import MODELS, Record
 from deepcollapse.theory.head_geometry import head_records
 from deepcollapse.theory.predictions.predicted import PREDICTORS, Predicted
-from deepcollapse.theory.predictions.setting import Loss, Setting
+from deepcollapse.theory.predictions.setting import Loss, Setting, require_training
 
 if TYPE_CHECKING:
     import pandas
@@ -69,8 +69,9 @@ def predictions(
     Predicted are those of the measurement's numbers at the head and its input that the model determines, and the
     training loss. Each model adds its parameters, at layer "network", each with a note on how it was come by, and
     "optimality_gap": how far its optimum may be from the best, or null with the reason why it predicts nothing. Empty
-    for a measurement without a head or without its budgets.
+    for a measurement without a head or without its budgets. Raises OptionError for another loss or a decay below 0.
     """
+    require_training(loss, weight_decay)
     try:
         setting = Setting.of(measurement, loss, weight_decay)
     except DeepCollapseError:

@@ -1,8 +1,9 @@
 """What the models of theory need to know of a trained network: class sizes, budgets and decays, estimated from it."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from deepcollapse.errors import OptionError
 from deepcollapse.geometry.moments import Weighting
@@ -12,6 +13,14 @@ from deepcollapse.records import Record
 from deepcollapse.theory.problems.squared import decay_of_mse_loss
 
 Loss = Literal["cross-entropy", "mse"]
+
+
+def require_training(loss: str, weight_decay: float | None) -> None:
+    """Raises OptionError for a loss that no model knows, and for a decay below 0."""
+    if loss not in get_args(Loss):
+        raise OptionError(f"theory knows the losses {' and '.join(map(repr, get_args(Loss)))}; got {loss!r}.")
+    if weight_decay is not None and not 0 <= weight_decay < math.inf:
+        raise OptionError(f"weight_decay is the optimiser's, a finite number of 0 or more; got {weight_decay:g}.")
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,11 @@ class Setting:
 
     @classmethod
     def of(cls, measurement: Measurement, loss: Loss = "cross-entropy", weight_decay: float | None = None) -> "Setting":
-        """What a measurement of the training data tells; OptionError where it lacks the budgets or the head."""
+        """What a measurement of the training data tells.
+
+        Raises OptionError where it lacks the budgets or the head, for another loss, and for a decay below 0.
+        """
+        require_training(loss, weight_decay)
         numbers = {(r.measure, r.layer): r for r in measurement.records if r.baseline is None and r.array is None}
         budgets = [numbers.get(key) for key in (("weight_budget", HEAD), ("feature_budget", HEAD_INPUT))]
         values = [float("nan") if record is None or record.value is None else record.value for record in budgets]
