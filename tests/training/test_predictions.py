@@ -10,7 +10,7 @@ from deepcollapse.errors import SolveError
 from deepcollapse.measurement import measure
 from deepcollapse.records import MODELS, Run
 from deepcollapse.records.record import LAYER_PEELED, SELI, UNCONSTRAINED
-from deepcollapse.theory.predictions.forecast import budgets_of
+from deepcollapse.theory.predictions.of_run import budgets_of
 from deepcollapse.theory.predictions.predicted import PREDICTORS
 from deepcollapse.training import train
 

@@ -58,9 +58,9 @@ def tables(view: View) -> str:
     first = [row for name in _FIRST for row in rows if row[0] == name]
     rest = [row for row in rows if row not in first]
     note = (
-        "In bold and green the model that comes closest, where it is within a quarter of what was measured and the next "
-        "one clearly further away. An empty cell: the model says nothing of it, or was given the measured number. All "
-        "on the training data."
+        "In bold and green the model that comes closest, where it is within a quarter of what was measured and the "
+        "next one clearly further away. An empty cell: the model says nothing of it, or was given the measured number. "
+        "All on the training data."
     )
     models = "".join(f"<li>{html.escape(_given(view, model))}</li>" for model in view.models)
     more = html.folded("More measures beside their predictions", _table(view, rest), long=True)
