@@ -12,8 +12,8 @@ from deepcollapse.errors import OptionError, SolveError
 from deepcollapse.records import MODELS
 from deepcollapse.records.record import LAYER_PEELED, SELI, UNCONSTRAINED
 from deepcollapse.theory.head_geometry import head_geometry
+from deepcollapse.theory.predictions.beside import beside, predictions, with_predictions
 from deepcollapse.theory.predictions.predicted import PREDICTORS
-from deepcollapse.theory.predictions.rows import beside, predictions, with_predictions
 from deepcollapse.theory.predictions.setting import Setting
 from deepcollapse.theory.problems.imbalanced import UnconstrainedImbalanced
 from deepcollapse.theory.problems.layer_peeled import LayerPeeled

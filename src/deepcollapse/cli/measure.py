@@ -147,7 +147,7 @@ class Measure:
 
     def _beside_theory(self, subject: Subject, train: "Measurement") -> "Measurement":
         """With what theory's models predict. How a network was trained elsewhere is known from the flags alone."""
-        from deepcollapse.theory.predictions.rows import with_predictions
+        from deepcollapse.theory.predictions.beside import with_predictions
         from deepcollapse.training.objective import gradient_decay
 
         decay = gradient_decay(subject.recipe) if subject.run and self.weight_decay is None else self.weight_decay

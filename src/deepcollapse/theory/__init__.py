@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deepcollapse.theory.exploration import explore, summarise
+    from deepcollapse.theory.predictions.beside import beside
     from deepcollapse.theory.predictions.forecast import Forecast, forecast
     from deepcollapse.theory.predictions.of_run import budgets_of, counts_of
-    from deepcollapse.theory.predictions.rows import beside
     from deepcollapse.theory.problem import Optimum, Problem
     from deepcollapse.theory.problems.central_path import CentralPath, signal_to_noise, squared_flow_limit
     from deepcollapse.theory.problems.decomposition import Decomposition, decompose, least_squares_head
@@ -71,7 +71,7 @@ _HOMES = {
     "Alternating": "solvers",
     "explore": "exploration",
     "summarise": "exploration",
-    "beside": "predictions.rows",
+    "beside": "predictions.beside",
     "forecast": "predictions.forecast",
     "Forecast": "predictions.forecast",
     "budgets_of": "predictions.of_run",

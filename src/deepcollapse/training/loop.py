@@ -13,7 +13,7 @@ from deepcollapse.measurement import BASELINES, Measurement, measure
 from deepcollapse.measurement.capture import Capture
 from deepcollapse.networks import load_network
 from deepcollapse.records import Run
-from deepcollapse.theory.predictions.rows import with_predictions
+from deepcollapse.theory.predictions.beside import with_predictions
 from deepcollapse.training.checkpoint import Checkpoint, latest, save_weights
 from deepcollapse.training.data import Split, Splits, prepare, training_batches
 from deepcollapse.training.estimate import seconds_of_training
