@@ -140,6 +140,14 @@ def test_two_groups_tell_of_lost_classes_too(call):
     assert [group["margin"] > 0 for group in facts["groups"]] == [True, False]
 
 
+def test_a_class_without_samples_has_no_margin_and_is_said_to_have_none(call):
+    flags = ["theory", "layer-peeled", "--counts", 500, 100, 0]
+    assert "1 of 3 classes has no samples to learn from." in " ".join(call(*flags).out.split())
+    facts = call(*flags, "--json").json
+    assert facts["least_margin"] > 1
+    assert facts["groups"][2]["margin"] is None
+
+
 @pytest.mark.parametrize("model", ["ufm", "layer-peeled", "seli"])
 @pytest.mark.parametrize("counts", [[5, 4], [5, 4, 3]])
 def test_json_names_model_and_groups(model, counts, call):

@@ -50,8 +50,7 @@ class DeepUfm:
     steps: int | None = None
     """Search: steps of each; 20,000 where not given."""
     out: Path | None = None
-    """Search: what was found, a line a start, written after 16 starts at most; deep-ufm.jsonl where not given. A search
-    that was stopped goes on from there."""
+    """Search: what was found, a line a start; deep-ufm.jsonl where not given. A stopped search goes on from there."""
     json: bool = False
     """Print every digit as JSON."""
 

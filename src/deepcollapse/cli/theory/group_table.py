@@ -17,7 +17,7 @@ MANY = 60  # groups of different size that take longer than a breath
 
 def group_facts(optimum: "GroupOptimum") -> list[dict[str, Any]]:
     """Of each group: samples a class, classes, squared lengths, cosines inside it and to the nearest other class,
-    margin, and whether its classes coincide.
+    margin (NaN without samples), and whether its classes coincide.
     """
     groups, balanced = optimum.groups, optimum.balanced
     facts = []
@@ -31,7 +31,7 @@ def group_facts(optimum: "GroupOptimum") -> list[dict[str, Any]]:
                 "cos_h": balanced.cosine("features", g, g),
                 "cos_w_nearest": optimum.nearest("classifier", g),
                 "cos_h_nearest": optimum.nearest("features", g),
-                "margin": optimum.margins[g],
+                "margin": optimum.margins[g] if count > 0 else math.nan,
                 "collapsed": optimum.collapsed[g],
             }
         )
@@ -69,7 +69,7 @@ def show_groups(groups: list[dict[str, Any]]) -> None:
 def _fate(group: dict[str, Any]) -> str:
     if group["collapsed"]:
         return "coincide"
-    return "lost" if group["margin"] <= ROUNDING and group["samples"] > 0 else ""
+    return "lost" if group["margin"] <= ROUNDING else ""
 
 
 def _apart(cosine: float) -> str:

@@ -36,13 +36,15 @@ def verdict(model: str, optimum: "GroupOptimum") -> list[str]:
             f"{worst}: some other class scores as high on their samples, or higher"
         )
     if unseen:
-        said.append(f"{unseen} of {groups.num_classes} classes have no samples to learn from")
+        have = "has" if unseen == 1 else "have"
+        said.append(f"{unseen} of {groups.num_classes} classes {have} no samples to learn from")
     closest = optimum.nearest_pair()
     apart = groups.num_classes - 1 - sum(groups.sizes[g] - 1 for g in together)
     if optimum.rank < apart:
+        near = "" if together else f", and the closest two classifiers stand {degrees(closest)} apart"
         said.append(
             f"{'the others' if together else 'all classes'} share directions: {optimum.rank} of them where {apart} "
-            f"would keep these classes apart, and the closest two classifiers stand {degrees(closest)} apart"
+            f"would keep these classes apart{near}"
         )
     if not said:
         return [
