@@ -44,7 +44,10 @@ def test_known_solutions_to_every_digit(call):
         ("--depth 1", "with 10 classes and 1 layer deep neural collapse is optimal: "),
         ("--classes 4 --depth 2", "none of these solutions is below deep neural collapse. No loss lies below"),
         ("--classes 4 --depth 2", "What to do: --search looks for lower points by gradient descent."),
-        ("--decay 0.5", "with 10 classes and 4 layers all zero is optimal, because"),
+        (
+            "--decay 0.5",
+            "and 4 layers all zero is optimal, because a lower bound on every loss is 1/2, which",
+        ),
         ("--decay 0.03", "nothing better than all zero is known."),
         ("--width 8", "deep neural collapse needs more width; the solution"),
         ("--width 8", "Left out: the solution 'collapsed' needs layers of width 10; got 8."),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deepcollapse.theory.solvers import GradientDescent
 
 
+SYMBOLS = " (kappa_lower >= kappa_star)", ", which is that of all zero"  # to be read in a terminal as words
 COLLAPSED = "collapsed"  # what deep neural collapse is called among the known solutions
 
 
@@ -198,10 +199,11 @@ def _verdict(problem: "DeepUnconstrainedFeatures", best: "Construction", collaps
     layers = f"{problem.depth} layer{'s' if problem.depth > 1 else ''}"
     where = f"By the deep unconstrained-features model with {problem.num_classes} classes and {layers}"
     name = "deep neural collapse" if best.name == COLLAPSED else f'the solution "{best.name}"'
+    because = best.because.replace(*SYMBOLS)
     if not best.nontrivial:
-        return [f"{where} {best.because if best.optimal == 'yes' else 'nothing better than all zero is known'}."]
+        return [f"{where} {because if best.optimal == 'yes' else 'nothing better than all zero is known'}."]
     if best.optimal == "yes":
-        return [f"{where} {name} is optimal: {best.because}."]
+        return [f"{where} {name} is optimal: {because}."]
     if best.loss < (1 - 1e-9) * collapsed_loss:
         ratio = figures(best.loss / collapsed_loss, 4)
         first = f"deep neural collapse is not optimal: {name} has {ratio} times its loss"

@@ -56,7 +56,6 @@ class LayerPeeled:
         ratio = counts[0] / counts[1] if counts[1] else math.inf
         return [
             _phase(optimum, groups),
-            *_misread(optimum),
             _distance(ratio, optimum.threshold_ratio) if minority > 1 else "",
             self._remedy(majority, minority, ratio, optimum.threshold_ratio) if minority > 1 else "",
         ]
@@ -95,11 +94,6 @@ def _phase(optimum: "LayerPeeledOptimum", groups: "Groups") -> str:
         )
     angle, best = degrees(optimum.balanced.cosine("classifier", 1, 1)), degrees(-1 / (groups.num_classes - 1))
     return f"By the layer-peeled model {which} stand {angle} apart; balanced classes would stand {best} apart."
-
-
-def _misread(optimum: "LayerPeeledOptimum") -> list[str]:
-    """Where classes stand apart, yet are taken for others."""
-    return verdict("layer-peeled", optimum) if optimum.phase == "full" and lost(optimum) else []
 
 
 def _distance(ratio: float, threshold: float) -> str:
