@@ -148,6 +148,7 @@ def test_flags_of_the_search_go_with_it(flags, call):
         ("--classes 1", "theory compares classes: it needs at least 2 of them; got 1."),
         ("--decay 0", "every decay must be positive and finite, or the deep model has no least loss; got 0."),
         ("--depth 0", "a network has one weight matrix or more; got depth=0."),
+        ("--width 0", "width must be 1 or more; got 0."),
         ("--width -1", "width must be 1 or more; got -1."),
         ("--search --seeds 0", "there is nothing to explore: no seed was given. Pass at least one."),
     ],

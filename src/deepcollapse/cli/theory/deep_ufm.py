@@ -60,7 +60,7 @@ class DeepUfm:
         from deepcollapse.theory.problems.deep.conditions import collapse_wins
 
         self._check()
-        problem = self._problem(self.width or most_width(self.classes), self.decay)
+        problem = self._problem(most_width(self.classes) if self.width is None else self.width, self.decay)
         known, missing = solutions(problem)
         best = problem.optimum()
         # Where layers are too narrow for collapse, its loss is still what others are held to.
@@ -133,7 +133,7 @@ class DeepUfm:
         """Problems, solvers and seeds; what is named twice is searched once."""
         from deepcollapse.theory.solvers import GradientDescent
 
-        widths = dict.fromkeys(self.widths or (self.width or 2 * self.classes,))
+        widths = dict.fromkeys(self.widths or (2 * self.classes if self.width is None else self.width,))
         decays = dict.fromkeys(self.decays or (self.decay,))
         steps = 20_000 if self.steps is None else self.steps
         solvers = [
