@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 
 import pytest
 
@@ -33,6 +34,7 @@ def no_page(monkeypatch):
 def test_the_page_and_its_numbers(call, here):
     done = call(*SMALL, "--csv", "numbers", "--weight-decay", 1e-3, "--feature-decay", 1e-3, "--per-class", 50)
     assert (done.code, done.err) == (0, "")
+    assert re.match(r"Solving \d+ deep models; this takes some seconds\.\n", done.out)
     assert done.out.endswith("\nPage: theory.html\nNumbers: numbers\n")
     assert max(map(len, done.out.splitlines())) <= 80
     page = (here / "theory.html").read_text(encoding="utf-8")

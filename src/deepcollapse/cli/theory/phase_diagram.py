@@ -99,6 +99,9 @@ class PhaseDiagram:
         decays = self._decays()
         thresholds = tables.thresholds(self.classes, majorities, self.weight_budget, budgets)
         # What takes longest comes last, after all settings were looked at.
+        if not self.json:
+            say(f"Solving {(self.most_classes - 1) * len(set(self.depths))} deep models; this takes some seconds.")
+            print()
         depths = tables.depths(range(2, self.most_classes + 1), sorted(set(self.depths)), self.decay)
         return Diagram(
             tables.angles(self.classes, thresholds, self.weight_budget, self.highest_ratio, decays, self.per_class),
