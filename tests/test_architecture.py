@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "measurement": {"errors", "linalg", "records", "geometry", "networks"},
     "theory": {"errors", "linalg", "records", "geometry", "measurement"},
     "training": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "theory"},
+    "compression": {"errors", "linalg", "records", "geometry", "networks", "measurement", "theory", "training"},
     "integrations": {"errors", "records", "geometry", "networks", "measurement"},
     "report": {"errors", "records"},
     "cli": {
@@ -38,6 +39,7 @@ MAY_IMPORT = {
         "measurement",
         "theory",
         "training",
+        "compression",
         "report",
     },
     "__main__": {"cli"},

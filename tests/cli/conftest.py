@@ -1,27 +1,15 @@
 import json
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from quick import QUICK
 
 import deepcollapse.report
-import deepcollapse.training.loop
 from deepcollapse.cli import main
-from deepcollapse.measurement import measure
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks run fastest on one thread, most of all where other work shares the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from shared_fixtures import few_measures, one_thread  # noqa: F401 - taken by this folder's tests
 
 
 @pytest.fixture
@@ -55,16 +43,6 @@ def call(capsys):
 
 def _refuse(constant):
     raise AssertionError(f"{constant} is not strict JSON")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def few_measures() -> Iterator[None]:
-    """Training measures what these tests look at; all measures together are tested where they live."""
-    names = ["within_class_variability", "cdnv", "equinorm", "equiangularity", "self_duality", "mean_norm"]
-    with pytest.MonkeyPatch.context() as patch:
-        how = {"measures": [*names, "nearest_class_mean_*"]}
-        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, **how))
-        yield
 
 
 @pytest.fixture

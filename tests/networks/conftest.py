@@ -3,16 +3,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks run fastest on one thread, most of all where other work shares the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from shared_fixtures import one_thread  # noqa: F401 - taken by this folder's tests
 
 
 @pytest.fixture

@@ -1,0 +1,29 @@
+"""Fixtures of several test folders; a folder takes one by importing it into its conftest."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny networks run fastest on one thread, most of all where other work shares the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_measures() -> Iterator[None]:
+    """Training measures what these tests look at; all measures together are tested where they live."""
+    import deepcollapse.training.loop
+    from deepcollapse.measurement import measure
+
+    names = ["within_class_variability", "cdnv", "equinorm", "equiangularity", "self_duality", "mean_norm"]
+    with pytest.MonkeyPatch.context() as patch:
+        how = {"measures": [*names, "nearest_class_mean_*"]}
+        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, **how))
+        yield
