@@ -79,3 +79,7 @@ class RunError(DeepCollapseError, OSError):
 
 class SolveError(DeepCollapseError, ArithmeticError):
     """A theory model was not solved to the accuracy that its certificate must show."""
+
+
+class ContainerError(DeepCollapseError, ValueError):
+    """A container of coded weights is damaged, or is none."""

@@ -1,0 +1,1 @@
+"""Weights as products of smaller ones: which rank, with which factors, in which layers."""

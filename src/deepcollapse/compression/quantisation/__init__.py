@@ -1,0 +1,1 @@
+"""Weights that take few values: shared, drawn, rounded, or few for their entropy."""

@@ -1,0 +1,1 @@
+"""Training with weights from a small set, one coordinate at a time."""
