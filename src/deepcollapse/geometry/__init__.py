@@ -64,6 +64,7 @@ from deepcollapse.geometry.softmax_code import (
     softmax_code_bounds,
     softmax_code_optimum,
 )
+from deepcollapse.geometry.unfolding import channel_unfolding, circular_singular_values, spatial_unfolding
 from deepcollapse.geometry.uniformity import (
     coincident_pairs,
     hyperspherical_energy,
@@ -158,6 +159,10 @@ __all__ = [
     "covariance_rank",
     "alpha_req_window",
     "alpha_req",
+    # unfolding
+    "channel_unfolding",
+    "spatial_unfolding",
+    "circular_singular_values",
     # uniformity
     "coincident_pairs",
     "log_inverse_distance_mean",
