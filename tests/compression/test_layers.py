@@ -1,0 +1,92 @@
+import pytest
+import torch
+from torch import nn
+
+from deepcollapse.compression.layers import compressible_layers, replaced, weight_matrix, why_not
+from deepcollapse.errors import LayerNameError, NonFiniteError, ShapeError
+from deepcollapse.networks import build
+
+
+def test_linear_and_convolutional_layers_are_found_in_order():
+    network = build("mlp", num_classes=3, image_shape=(1, 2, 2), width=5, depth=2)
+    assert list(compressible_layers(network)) == ["blocks.0.linear", "blocks.1.linear", "head"]
+    convolutional = nn.Sequential(
+        nn.Conv1d(1, 2, 3), nn.Conv3d(1, 2, 3), nn.ConvTranspose2d(1, 2, 3), nn.Bilinear(2, 2, 2)
+    )
+    assert list(compressible_layers(convolutional)) == ["0", "1"]
+
+
+def test_a_shared_module_is_listed_once_and_replaced_everywhere():
+    shared = nn.Linear(3, 3)
+    network = nn.Sequential(shared, nn.ReLU(), shared)
+    assert list(compressible_layers(network)) == ["0"]
+    new = nn.Linear(3, 3)
+    other = replaced(network, {"0": new})
+    assert other[0] is new
+    assert other[2] is new
+    assert network[0] is shared
+
+
+def test_the_original_shares_nothing_with_the_copy():
+    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    other = replaced(network, {"0": nn.Identity()})
+    with torch.no_grad():
+        other[1].weight.fill_(7)
+    assert network[1].weight.tolist() == [1, 1, 1]
+
+
+def test_the_whole_network_can_be_replaced():
+    layer, new = nn.Linear(2, 2), nn.Identity()
+    assert list(compressible_layers(layer)) == [""]
+    assert replaced(layer, {"": new}) is new
+
+
+def test_layers_that_cannot_go_say_why():
+    tied, empty = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+    tied[1].weight = tied[0].weight
+    assert why_not(tied, "0") == "its weight is also that of '1'"
+    empty[0].weight = nn.Parameter(torch.zeros(1, 0))
+    assert why_not(empty, "0") == "its weight is empty"
+    parametrised = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2)))
+    assert why_not(parametrised, "0") == "its weight is made anew in every pass"
+    assert compressible_layers(tied) == compressible_layers(empty) == compressible_layers(parametrised) == {}
+    with pytest.raises(LayerNameError) as raised:
+        compressible_layers(tied, ["1"])
+    assert str(raised.value) == "layer '1' cannot be compressed: its weight is also that of '0'."
+
+
+def test_a_layer_that_computes_something_else_is_left_alone():
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    assert compressible_layers(nn.Sequential(Doubled(2, 2))) == {}
+
+
+def test_names_may_be_patterns_and_must_match():
+    network = build("mlp", num_classes=3, image_shape=(1, 2, 2), width=5, depth=2)
+    assert list(compressible_layers(network, ["head", "blocks.*"])) == ["blocks.0.linear", "blocks.1.linear", "head"]
+    with pytest.raises(LayerNameError) as raised:
+        compressible_layers(network, ["stem"])
+    assert str(raised.value) == (
+        "no linear or convolutional layer matches 'stem'; there are blocks.0.linear, blocks.1.linear, head."
+    )
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        network[1].weight[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError) as raised:
+        compressible_layers(network)
+    assert str(raised.value) == (
+        "the weight of layer '1' holds 1 NaN or infinite entries; compress a network that trained without diverging, "
+        "or leave the layer out."
+    )
+    assert list(compressible_layers(network, ["0"])) == ["0"]
+
+
+def test_a_vector_is_no_matrix():
+    with pytest.raises(ShapeError) as raised:
+        weight_matrix(torch.zeros(3))
+    assert str(raised.value) == "a weight of shape (3,) is no matrix; expected two axes or more."
