@@ -23,6 +23,11 @@ def check_reduction(reduction: str) -> None:
 
 
 def first_tensor(output: Any, name: str) -> Tensor:
+    """The features in what a layer gave, free of their history: see `first_floating`."""
+    return first_floating(output, name).detach()
+
+
+def first_floating(output: Any, name: str) -> Tensor:
     """The features in what a layer gave: a tensor, or the first one in a tuple, list, mapping or model output."""
     if isinstance(output, Mapping):
         output = [output[key] for key in ("last_hidden_state", "logits") if key in output] + list(output.values())
@@ -34,7 +39,7 @@ def first_tensor(output: Any, name: str) -> Tensor:
         raise CaptureError(
             f"layer {name!r} gave {given}, which holds no floating-point tensor to measure. Choose a layer that does."
         )
-    return output.detach()
+    return output
 
 
 def has_channels_last(shape: torch.Size, own: Iterable[nn.Module], around: Iterable[nn.Module]) -> bool:
