@@ -124,6 +124,8 @@ class Container:
     @cached_property
     def counts(self) -> Int64[Array, " k"]:
         """How often each symbol occurs (k,), in the order of the code; decodes the payload once."""
+        if len(self.code) < 2:
+            return np.full(len(self.code), self.count, np.int64)
         counts = np.zeros(len(self.code), np.int64)
         for ranks in symbol_ranks(self.code, self.payload, self.bits, self.count):
             counts += np.bincount(ranks, minlength=len(counts))

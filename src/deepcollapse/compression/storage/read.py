@@ -77,7 +77,7 @@ def _check_nonzeros(header: Header, nonzeros: int) -> None:
 
 def _check_memory(header: Header, nonzeros: int, memory_limit: int) -> None:
     boundaries = header.columns + 1 if header.form == "shac" else 0
-    needed = 4 * header.rows * header.columns + 8 * (nonzeros + boundaries) + 16 * header.symbols
+    needed = 4 * header.rows * header.columns + 8 * (nonzeros + boundaries) + 16 * header.symbols + header.payload_bytes
     if needed > memory_limit:
         raise MemoryBudgetError(
             f"a container of {header.rows} x {header.columns} entries takes {needed} bytes when decoded, more than the "
