@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 
 import numpy
 import pytest
@@ -16,8 +17,12 @@ from deepcollapse.geometry.rank import (
     alpha_req_window,
     covariance_rank,
     effective_rank,
+    energy_effective_rank,
+    energy_rank,
+    nuclear_rank,
     numerical_rank,
     participation_ratio,
+    rank_at_one_percent,
     rankme,
     singular_values,
     stable_rank,
@@ -26,7 +31,11 @@ from unchecked import shapes_unchecked
 
 CENTRED = D1 - D1.mean(dim=0)
 SPECTRUM = [10.43811659201039, 7.483793499947847, 2.877415885792099, 1.661034220576777]
-MEASURES = [effective_rank, rankme, stable_rank, participation_ratio, numerical_rank, covariance_rank, alpha_req]
+MEASURES = [
+    effective_rank, rankme, stable_rank, participation_ratio, energy_effective_rank, nuclear_rank, energy_rank,
+    numerical_rank, rank_at_one_percent, covariance_rank, alpha_req,
+]  # fmt: skip
+SINES = torch.sin(1 + torch.arange(1, 7, dtype=torch.float64)[:, None] * torch.arange(1, 6).double() ** 1.5)
 
 
 def test_worked_example():
@@ -39,6 +48,56 @@ def test_worked_example():
     assert_digits(effective_rank(D1), 3.49604345943796)
     assert_digits(rankme(D1), 3.49604420077103)
     assert alpha_req_window(CENTRED) == (1, 4)
+
+
+def test_fixed_values_of_a_falling_spectrum():
+    s = torch.tensor([4, 3, 2, 1, 0.01], dtype=torch.float64)
+    matrix = torch.zeros(8, 5, dtype=torch.float64)
+    matrix[:5] = torch.diag(s)
+    for values in (s, matrix):
+        assert numerical_rank(values).item() == 5
+        assert numerical_rank(values, tolerance=1e-2).item() == rank_at_one_percent(values).item() == 4
+        assert_digits(stable_rank(values), 1.87500625)
+        assert_digits(nuclear_rank(values), 2.5025)
+        assert_digits(effective_rank(values), 3.620007164362)
+        assert_digits(energy_effective_rank(values), 2.940320390735)
+        assert_digits(participation_ratio(values), 2.542389830465)
+        assert energy_rank(values, energy=0.9).item() == 3
+        assert energy_rank(values).item() == energy_rank(values, energy=0.99).item() == 4
+
+
+def test_fixed_values_of_a_matrix():
+    assert_digits(
+        singular_values(SINES), [2.652010829459, 1.834918828054, 1.419276391429, 0.878489133399, 0.132096210708]
+    )
+    assert_digits(stable_rank(SINES), 1.877338761553)
+    assert_digits(effective_rank(SINES), 3.983799766113)
+    assert_digits(energy_effective_rank(SINES), 3.144125081940)
+    assert_digits(participation_ratio(SINES), 2.663442896267)
+    assert_digits(nuclear_rank(SINES), 2.608130900604)
+    assert energy_rank(SINES, energy=0.9).item() == 3
+    assert energy_rank(SINES, energy=0.99).item() == 4
+
+
+@given(seed=integers(0, 2**16), rows=integers(1, 7), columns=integers(1, 7), power=floats(0, 9))
+@settings(derandomize=True, max_examples=40, deadline=None)
+def test_the_ranks_are_in_order(seed, rows, columns, power):
+    s = singular_values(gaussian(seed, rows, columns)) ** power
+    order = [torch.ones(()), stable_rank(s), participation_ratio(s), energy_effective_rank(s), effective_rank(s)]
+    order.append((s > 0).sum())
+    for lower, upper in pairwise(order):
+        assert lower.item() <= upper.item() * (1 + 1e-12)
+    assert stable_rank(s).item() <= nuclear_rank(s).item() * (1 + 1e-12)
+    assert nuclear_rank(s).item() <= len(s) * (1 + 1e-12)
+
+
+def test_a_share_of_energy_that_is_met_exactly_costs_no_more():
+    assert energy_rank(torch.tensor([3.0, 1.0]), energy=0.9).item() == 1
+    assert energy_rank(torch.ones(10), energy=0.3).item() == 3
+    assert energy_rank(torch.ones(10), energy=0.31).item() == 4
+    assert energy_rank(torch.ones(10), energy=1).item() == 10
+    assert energy_rank(torch.tensor([2.0, 1.0, 0.0]), energy=1.0).item() == 2
+    assert energy_rank(torch.ones(10), energy=0).item() == 1
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -63,7 +122,7 @@ def test_singular_values_keep_their_unit():
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_zero_matrix(measure):
-    expected = 0 if measure is numerical_rank else math.nan
+    expected = 0 if measure in (numerical_rank, rank_at_one_percent) else math.nan
     for zero in (torch.zeros(4, 3), torch.zeros(3), torch.zeros(0, 3)):
         assert_digits(measure(zero), expected)
 
@@ -78,7 +137,7 @@ def test_rotation_changes_nothing(measure):
 @settings(derandomize=True, max_examples=6, deadline=None)
 def test_equal_singular_values_count_themselves(rank):
     s = torch.cat([torch.full((rank,), 0.3), torch.zeros(3)])
-    for measure in (effective_rank, stable_rank, participation_ratio, numerical_rank, covariance_rank):
+    for measure in (effective_rank, stable_rank, nuclear_rank, energy_effective_rank, numerical_rank, covariance_rank):
         assert_digits(measure(s), rank)
 
 
@@ -139,6 +198,8 @@ def test_every_float_type_gives_float64():
          "tolerance is a share of the largest, at least 0 and below 1; got 1.5."),
         (lambda: covariance_rank(torch.ones(2), threshold=-1.0), OptionError,
          "threshold is a share of the largest, at least 0 and below 1; got -1.0."),
+        (lambda: energy_rank(torch.ones(2), energy=1.5), OptionError,
+         "energy is a share of the whole, from 0 to 1; got 1.5."),
         (lambda: alpha_req(torch.ones(2), lo=0), OptionError,
          "the window runs from lo >= 1 to hi > lo, counted from 1; got lo=0, hi=None."),
         (lambda: alpha_req(torch.ones(2), lo=2, hi=2), OptionError,

@@ -2,6 +2,11 @@
 
 from deepcollapse.geometry.budget import feature_budget, weight_budget
 from deepcollapse.geometry.class_distance import cdnv, cdnv_fourth_power, cdnv_max, cdnv_per_pair
+from deepcollapse.geometry.classification_dimension import (
+    centred_classification_dimension,
+    classification_dimension,
+)
+from deepcollapse.geometry.cluster_variation import relative_cluster_variation, total_cluster_variation
 from deepcollapse.geometry.decision import (
     linear_decisions,
     nearest_class_mean_accuracy,
@@ -21,9 +26,20 @@ from deepcollapse.geometry.duality import (
 )
 from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
 from deepcollapse.geometry.frame import orthogonal_conditioning, orthogonal_frame_error, row_alignment
+from deepcollapse.geometry.gram_rank import gram_rank
 from deepcollapse.geometry.metric import METRICS, Metric
 from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.moments import ClassMoments, SpanScatter
+from deepcollapse.geometry.noise import (
+    known_noise_threshold,
+    marchenko_pastur_cdf,
+    marchenko_pastur_median,
+    noise_deviation,
+    optimal_shrinkage,
+    rank_above_noise_edge,
+    rank_by_hard_threshold,
+    unknown_noise_threshold,
+)
 from deepcollapse.geometry.probe import least_squares_classifier, linear_probe_accuracy
 from deepcollapse.geometry.quotients import (
     frobenius_quotient,
@@ -37,8 +53,12 @@ from deepcollapse.geometry.rank import (
     alpha_req_window,
     covariance_rank,
     effective_rank,
+    energy_effective_rank,
+    energy_rank,
+    nuclear_rank,
     numerical_rank,
     participation_ratio,
+    rank_at_one_percent,
     rankme,
     singular_values,
     stable_rank,
@@ -107,6 +127,9 @@ __all__ = [
     "frobenius_quotient",
     "spectral_quotient",
     "rounding_floor",
+    # cluster_variation
+    "total_cluster_variation",
+    "relative_cluster_variation",
     # class_distance
     "cdnv_per_pair",
     "cdnv",
@@ -155,10 +178,23 @@ __all__ = [
     "rankme",
     "stable_rank",
     "participation_ratio",
+    "energy_effective_rank",
+    "nuclear_rank",
+    "energy_rank",
     "numerical_rank",
+    "rank_at_one_percent",
     "covariance_rank",
     "alpha_req_window",
     "alpha_req",
+    # noise
+    "marchenko_pastur_cdf",
+    "marchenko_pastur_median",
+    "known_noise_threshold",
+    "unknown_noise_threshold",
+    "optimal_shrinkage",
+    "noise_deviation",
+    "rank_above_noise_edge",
+    "rank_by_hard_threshold",
     # unfolding
     "channel_unfolding",
     "spatial_unfolding",

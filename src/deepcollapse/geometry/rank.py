@@ -1,5 +1,8 @@
 r"""How many dimensions a matrix uses: effective, stable and numerical rank, and their relatives.
 
+For every matrix but zero, 1 <= stable rank <= participation ratio <= energy effective rank <= effective rank <= rank:
+exponentials of Renyi entropies, of falling order, of ever less uneven shares.
+
 Every measure takes a matrix (m, n), or its singular values (r,) where they are known already. A matrix is taken as it
 is: whether features are centred first is the caller's choice and belongs into the record. Only ratios to the largest
 singular value enter, so that no scale overflows or vanishes. Of a zero matrix the numerical rank is 0, all else NaN.
@@ -63,7 +66,7 @@ def singular_values(matrix: Float[Tensor, "m n"]) -> Float64[Tensor, " r"]:
     return torch.linalg.svdvals(small) * scale
 
 
-def _spectrum(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, " s"]:
+def relative_spectrum(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, " s"]:
     """Singular values of a matrix, or those given, largest first and divided by the largest; none of a zero matrix."""
     if matrix.ndim == 1:
         s = rescaled(checked_finite(matrix, "matrix"))[0].sort(descending=True).values
@@ -77,7 +80,7 @@ def _spectrum(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Ten
     return s / s[0] if len(s) and s[0] > 0 else s[:0]
 
 
-def _rounding(matrix: Tensor) -> float:
+def rounding_tolerance(matrix: Tensor) -> float:
     """max(m, n) * eps of the type that the matrix came in: singular values below that share of s_1 are rounding."""
     eps = min(torch.finfo(matrix.dtype).eps, torch.finfo(torch.float32).eps)
     return min(max(matrix.shape) * eps, 0.5)
@@ -102,7 +105,7 @@ def effective_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float6
     >>> round(effective_rank(torch.eye(3)).item(), 12)
     3.0
     """
-    s = _spectrum(matrix)
+    s = relative_spectrum(matrix)
     return _exp_entropy(s / s.sum()) if len(s) else _nan_like(s)
 
 
@@ -116,7 +119,7 @@ def rankme(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor
     >>> round(rankme(torch.eye(3)).item(), 6)
     3.0
     """
-    s = _spectrum(matrix)
+    s = relative_spectrum(matrix)
     return _exp_entropy(s / s.sum() + 1e-7) if len(s) else _nan_like(s)
 
 
@@ -131,7 +134,7 @@ def stable_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[T
     >>> stable_rank(torch.tensor([2.0, 1.0, 1.0])).item()
     1.5
     """
-    s = _spectrum(matrix)
+    s = relative_spectrum(matrix)
     return s.square().sum() if len(s) else _nan_like(s)
 
 
@@ -146,8 +149,60 @@ def participation_ratio(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> F
     >>> round(participation_ratio(torch.tensor([2.0, 1.0])).item(), 6)
     1.470588
     """
-    s = _spectrum(matrix)
+    s = relative_spectrum(matrix)
     return s.square().sum().square() / s.pow(4).sum() if len(s) else _nan_like(s)
+
+
+@_measure(symbol="energy eff. rank", source="delgiudice2021", range=(1.0, INFINITY), collapsed_formula="C-1")
+def energy_effective_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
+    r"""exp(-sum_j q_j log q_j) with q = s^2 / sum s^2: `effective_rank` with shares of energy, not of amplitude.
+
+    Takes a matrix (m, n) or its singular values s (r,). Dimensionless, in [1, rank]; between the participation ratio
+    and the effective rank; C-1 for collapsed, balanced features centred on their mean. NaN for a zero matrix. Raises
+    ShapeError, NonFiniteError, and OptionError for negative singular values. Source: Del Giudice 2021 (there n_1).
+
+    >>> round(energy_effective_rank(torch.tensor([2.0, 1.0])).item(), 6)
+    1.649385
+    """
+    energy = relative_spectrum(matrix).square()
+    return _exp_entropy(energy / energy.sum()) if len(energy) else _nan_like(energy)
+
+
+@_measure(symbol="nuclear rank", source="ipsen2024", range=(1.0, INFINITY), collapsed_formula="C-1")
+def nuclear_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
+    r"""sum_j s_j / s_1, the nuclear norm over the spectral norm: the stable rank of order 1.
+
+    Takes a matrix (m, n) or its singular values s (r,). Dimensionless, in [stable rank, rank]; C-1 for collapsed,
+    balanced features centred on their mean. NaN for a zero matrix. Raises ShapeError, NonFiniteError, and OptionError
+    for negative singular values. Source: Ipsen & Saibaba 2024.
+
+    >>> nuclear_rank(torch.tensor([2.0, 1.0, 1.0])).item()
+    2.0
+    """
+    s = relative_spectrum(matrix)
+    return s.sum() if len(s) else _nan_like(s)
+
+
+@_measure(symbol="energy rank", source="jolliffe2002", range=(1.0, INFINITY), collapsed_formula="ceil(0.99 (C-1))")
+def energy_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], energy: float | int = 0.99) -> Float64[Tensor, ""]:
+    r"""The smallest r with s_1^2 + ... + s_r^2 >= `energy` sum_j s_j^2: the first r singular values hold that share.
+
+    Takes a matrix (m, n) or its singular values s (r,); the share is 0.99 wherever it is recorded. A whole number in
+    [1, rank], save that a share of 0 still takes one; all of them but 1 % for collapsed, balanced features centred on
+    their mean. NaN for a zero matrix. Raises ShapeError, NonFiniteError, and OptionError for negative singular values
+    or an energy outside [0, 1]. Source: Jolliffe 2002, section 6.1.1.
+
+    >>> energy_rank(torch.tensor([3.0, 1.0]), energy=0.9).item()   # 9 of 10
+    1.0
+    """
+    if not 0 <= energy <= 1:
+        raise OptionError(f"energy is a share of the whole, from 0 to 1; got {energy}.")
+    s = relative_spectrum(matrix)
+    if len(s) == 0:
+        return _nan_like(s)
+    held = s.square().cumsum(dim=0)
+    # At equality, a share that rounding moved up must not cost one more. The last always holds all.
+    return (held < (energy - 1e-15) * held[-1]).sum().double() + 1
 
 
 @_measure(symbol="numerical rank", source="golub2013", range=(0.0, INFINITY), collapsed_formula="C-1")
@@ -165,8 +220,22 @@ def numerical_rank(
     >>> numerical_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).item()
     1.0
     """
-    tolerance = _rounding(matrix) if tolerance is None else checked_share(tolerance, "tolerance")
-    return (_spectrum(matrix) > tolerance).sum().double()
+    tolerance = rounding_tolerance(matrix) if tolerance is None else checked_share(tolerance, "tolerance")
+    return (relative_spectrum(matrix) > tolerance).sum().double()
+
+
+@_measure(symbol="rank (1 %)", source="golub2013", range=(0.0, INFINITY), collapsed_formula="C-1")
+def rank_at_one_percent(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, ""]:
+    """The number of singular values above 1 % of the largest: `numerical_rank` at tolerance 0.01.
+
+    Weights that were trained are hardly ever of low rank up to rounding, and often up to this. A whole number in
+    [0, min(m, n)]; C-1 for collapsed, balanced, centred features, 0 for a zero matrix. Errors and source as
+    `numerical_rank`.
+
+    >>> rank_at_one_percent(torch.tensor([4.0, 3.0, 0.01])).item()
+    2.0
+    """
+    return numerical_rank(matrix, tolerance=0.01)
 
 
 @_measure(symbol="covariance rank", source="masarczyk2023", range=(1.0, INFINITY), collapsed_formula="C-1")
@@ -180,7 +249,7 @@ def covariance_rank(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"], threshol
     >>> covariance_rank(torch.tensor([1.0, 0.1, 0.01])).item()
     2.0
     """
-    s, threshold = _spectrum(matrix), checked_share(threshold, "threshold")
+    s, threshold = relative_spectrum(matrix), checked_share(threshold, "threshold")
     return (s.square() > threshold).sum().double() if len(s) else _nan_like(s)
 
 
@@ -225,8 +294,8 @@ def alpha_req(
     >>> round(alpha_req(1 / torch.arange(1.0, 9.0)).item(), 6)
     2.0
     """
-    s = _spectrum(matrix)
-    lo, hi = _window(int((s > _rounding(matrix)).sum()), lo, hi)
+    s = relative_spectrum(matrix)
+    lo, hi = _window(int((s > rounding_tolerance(matrix)).sum()), lo, hi)
     if hi <= lo:
         return _nan_like(s)
     x, y = torch.arange(lo, hi + 1, dtype=torch.float64, device=s.device).log(), 2 * s[lo - 1 : hi].log()
