@@ -1,0 +1,66 @@
+"""Containers laid out for the compiled loops: words, tables, and where each column starts."""
+
+import numpy as np
+from jaxtyping import Int64, UInt16, UInt32
+
+from deepcollapse.compression.storage.container import Container
+from deepcollapse.compression.storage.damage import damaged
+from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.huffman import DecodingTables
+
+Array = np.ndarray
+
+# A code's window may reach into the two words behind the one in which it begins.
+PADDING = 12
+
+
+def huffman_stream(container: Container) -> tuple:
+    """What `kernels` take for HAC and sHAC. The start of each column is found here, in one pass; it is not stored."""
+    from deepcollapse.compression.storage import kernels
+
+    tables, boundaries = container.code.table(), _boundaries(container)
+    words = _words(container.payload, ">u4")
+    looked_up = (
+        _packed_table(tables, kernels.LONG),
+        np.uint64(tables.bits),
+        np.uint64(tables.longest),
+        tables.first_codes,
+        tables.first_ranks.astype(np.uint64),
+    )
+    starts = np.zeros(len(boundaries), np.uint64)
+    if not kernels.column_starts(words, np.uint64(container.bits), boundaries, *looked_up, starts):
+        raise damaged(
+            f"the codes of {container.count} symbols do not end with the {container.bits} bits of the payload"
+        )
+    return words, starts, boundaries, *looked_up, container.code.symbols, _rows(container)
+
+
+def field_stream(delta: Delta) -> tuple:
+    """What `kernels` take for the delta-coded layout."""
+    k = max(len(delta.symbols), 1)
+    # floor(f / k) = (f ceil(2^s / k)) >> s for all f below 2^w where s = w + ceil(log2 k) :cite:`granlund1994`.
+    shift = delta.width + (k - 1).bit_length()
+    constants = (np.uint64(number) for number in (delta.width, -(-(1 << shift) // k), shift, delta.most))
+    return _words(delta.payload, "<u4"), delta.boundaries, *constants, delta.symbols
+
+
+def _words(payload: bytes, kind: str) -> UInt32[Array, " words"]:
+    padded = payload + bytes(PADDING + -len(payload) % 4)
+    return np.frombuffer(padded, kind).astype(np.uint32)
+
+
+def _packed_table(tables: DecodingTables, long: int) -> UInt16[Array, " entries"]:
+    """Length and rank in one number of 16 bits: up to eleven bits, and so up to eleven for a rank and four a length."""
+    unknown = (tables.lengths == 0) & (tables.longest > 0)
+    return np.where(unknown, long, tables.ranks << 4 | tables.lengths).astype(np.uint16)
+
+
+def _boundaries(container: Container) -> Int64[Array, " boundaries"]:
+    if container.boundaries is None:
+        return np.arange(container.columns + 1) * container.rows
+    return container.boundaries
+
+
+def _rows(container: Container) -> UInt16[Array, " q"] | UInt32[Array, " q"]:
+    indices = np.zeros(0, np.int64) if container.row_indices is None else container.row_indices
+    return indices.astype(np.uint16 if container.rows <= 1 << 16 else np.uint32)
