@@ -13,7 +13,7 @@ Array = np.ndarray
 BLOCK_SYMBOLS = 1 << 16
 
 
-def packed(code: CanonicalCode, ranks: Iterable[Int64[Array, " block"]]) -> tuple[bytes, int]:
+def packed(code: CanonicalCode, ranks: Iterable[Int64[Array, " _"]]) -> tuple[bytes, int]:
     """The code words of symbols by rank, blocks one after the other, as bytes (zeros at the end) and how many bits.
 
     >>> code = CanonicalCode.of(np.array([0, 1, -1], dtype=np.float32), np.array([5, 1, 1]))

@@ -103,10 +103,10 @@ class CanonicalCode:
     """
 
     symbols: Float32[Array, " k"]
-    lengths: UInt8[Array, " k"]
+    lengths: UInt8[Array, " lengths"]
 
     @classmethod
-    def of(cls, values: Float32[Array, " k"], counts: Int64[Array, " k"]) -> "CanonicalCode":
+    def of(cls, values: Float32[Array, " k"], counts: Int64[Array, " counts"]) -> "CanonicalCode":
         """The Huffman code of distinct values that occur `counts` times. Raises ShapeError, ContainerError."""
         if values.shape != counts.shape:
             raise ShapeError(f"{len(values)} values came with {len(counts)} counts; expected one count a value.")
