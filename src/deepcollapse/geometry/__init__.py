@@ -27,6 +27,11 @@ from deepcollapse.geometry.duality import (
 from deepcollapse.geometry.foreign import Neco, foreign_orthogonality, neco
 from deepcollapse.geometry.frame import orthogonal_conditioning, orthogonal_frame_error, row_alignment
 from deepcollapse.geometry.gram_rank import gram_rank
+from deepcollapse.geometry.independence import (
+    IndependenceDeficit,
+    independence_deficit,
+    independence_deficit_by_descent,
+)
 from deepcollapse.geometry.metric import METRICS, Metric
 from deepcollapse.geometry.minority import erased_classes, minority_angle_mean, minority_angle_min, minority_norm_ratio
 from deepcollapse.geometry.moments import ClassMoments, SpanScatter
@@ -199,6 +204,15 @@ __all__ = [
     "channel_unfolding",
     "spatial_unfolding",
     "circular_singular_values",
+    # gram_rank
+    "gram_rank",
+    # classification_dimension
+    "classification_dimension",
+    "centred_classification_dimension",
+    # independence
+    "IndependenceDeficit",
+    "independence_deficit",
+    "independence_deficit_by_descent",
     # uniformity
     "coincident_pairs",
     "log_inverse_distance_mean",

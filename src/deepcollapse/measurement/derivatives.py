@@ -1,5 +1,6 @@
 """Jacobians of layers by some input coordinates: forward, many directions at once, or backward, output by output."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Literal
 
@@ -84,7 +85,10 @@ class Derivatives:
         for start in range(0, k, chunk):
             here = self.coordinates[start : start + chunk]
             directions = x.new_zeros(len(here), numel).scatter_(1, here[:, None], 1).reshape(len(here), *x.shape)
-            columns = vmap(lambda t: jvp(rows, (x,), (t,))[1], randomness="same")(directions)
+            with warnings.catch_warnings():
+                # What torch says of its own code, where it first prepares forward derivatives.
+                warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+                columns = vmap(lambda t: jvp(rows, (x,), (t,))[1], randomness="same")(directions)
             for name in names:
                 jacobians[name][:, start : start + chunk] = columns[name].T
         return jacobians
