@@ -1,19 +1,21 @@
 """Products Y = X W with W as it is stored: its columns are decoded as they are needed, none of them kept."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from deepcollapse.compression.storage.container import Container
 from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.forms import Coded
 from deepcollapse.errors import OptionError, ShapeError
 
 Array = np.ndarray
-Coded = Container | Delta
 
 # Measured: a multiply-add from the code costs as much as some 16 of a dense product, and an entry of a block that is
 # filled with zeros and decoded as much as some 8.
@@ -44,7 +46,7 @@ def product(coded: Coded, x: Array, threads: int = 1) -> Array:
 class Product:
     """A coded matrix W (rows, columns), ready for products with many X; `stream` is all that it keeps of the code.
 
-    >>> by = Product.of(Container.of(np.eye(2), "hac"))
+    >>> by = Product.of(Delta.of(np.eye(2)))
     >>> by(np.array([[3.0, 4.0]])).tolist(), by.nonzeros
     ([[3.0, 4.0]], 2)
     """
@@ -77,7 +79,7 @@ class Product:
     def from_the_code(self, batch: int) -> bool:
         """Whether so many rows are multiplied straight from the code: else blocks of W are decoded for BLAS.
 
-        >>> by = Product.of(Container.of(np.eye(4), "hac"))
+        >>> by = Product.of(Delta.of(np.eye(4)))
         >>> by.from_the_code(batch=1), by.from_the_code(batch=64)
         (True, False)
         """
@@ -114,21 +116,13 @@ class Product:
             self.decode(self.stream, start, start + len(block), block)
             yield start, block
 
-    def matrix(self) -> Float32[Array, "n m"]:
-        """W (n, m), decoded; its columns lie contiguous in memory."""
-        out = np.empty((self.columns, self.rows), np.float32)
-        for start, block in self.blocks(0, self.columns):
-            out[start : start + len(block)] = block
-        return out.T
-
-    def _share(self, threads: int, work: Any) -> None:
+    def _share(self, threads: int, work: Callable[[int, int], None]) -> None:
         """Does `work(first, last)` on runs of columns that hold about equally many codes, one run a thread."""
         bounds = self._bounds(threads)
-        if len(bounds) == 2:
-            work(*bounds)
-            return
-        with ThreadPoolExecutor(len(bounds) - 1) as pool:
-            list(pool.map(work, bounds[:-1], bounds[1:]))
+        others = [_workers(threads).submit(work, *run) for run in pairwise(bounds[1:])]
+        work(*bounds[:2])
+        for other in others:
+            other.result()
 
     def _bounds(self, threads: int) -> list[int]:
         inner = np.searchsorted(self.boundaries, np.arange(1, threads) * self.boundaries[-1] // threads)
@@ -143,3 +137,12 @@ class Product:
             )
         if threads < 1:
             raise OptionError(f"{threads} threads cannot do anything; ask for 1 or more.")
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="deepcollapse-product")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.cache_clear)  # threads do not live on in a forked process

@@ -1,0 +1,43 @@
+"""The forms in which a matrix of few values is stored, the smallest of them, and reading whichever it is."""
+
+from typing import Literal
+
+import numpy as np
+
+from deepcollapse.compression.storage.container import Container, smaller
+from deepcollapse.compression.storage.delta import MAGIC, Delta
+from deepcollapse.compression.storage.read import MEMORY_LIMIT
+from deepcollapse.errors import OptionError
+
+Array = np.ndarray
+Coded = Container | Delta
+Form = Literal["smallest", "hac", "shac", "delta"]
+
+
+def coded(matrix: Array, form: Form = "smallest") -> Coded:
+    """A matrix (n, m) of real numbers as HAC, as sHAC, delta-coded, or as what takes the fewest bytes of the three.
+
+    Raises ShapeError where it is no matrix or is empty, NonFiniteError, OptionError for another form, and
+    ContainerError where a matrix cannot be coded.
+
+    >>> coded(np.eye(2)).form, coded(np.eye(2), "shac").form
+    ('delta', 'shac')
+    """
+    if form == "smallest":
+        return min(smaller(matrix), Delta.of(matrix), key=lambda found: found.size)
+    if form == "delta":
+        return Delta.of(matrix)
+    if form not in ("hac", "shac"):
+        raise OptionError(f"there is no form {form!r}; choose 'smallest', 'hac', 'shac' or 'delta'.")
+    return Container.of(matrix, form)
+
+
+def read_coded(data: bytes | bytearray | memoryview, memory_limit: int = MEMORY_LIMIT) -> Coded:
+    """What `to_bytes` of any form gave, checked in all that it declares. Raises ContainerError, MemoryBudgetError.
+
+    >>> read_coded(coded(np.eye(40)).to_bytes()).form
+    'delta'
+    """
+    view = memoryview(data).cast("B")
+    kind = Delta if bytes(view[: len(MAGIC)]) == MAGIC else Container
+    return kind.from_bytes(view, memory_limit)
