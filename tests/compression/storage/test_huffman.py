@@ -1,5 +1,6 @@
 import heapq
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_code_words_are_canonical_and_no_one_begins_another(counts):
     code = random_code(counts)
     words = [format(c, f"0{n}b") for c, n in zip(code.codes.tolist(), code.lengths.tolist(), strict=True)]
     assert words == sorted(words)
-    assert not any(b.startswith(a) for a, b in zip(words, words[1:], strict=False))
+    assert not any(b.startswith(a) for a, b in pairwise(words))
     assert list(zip(code.lengths, code.symbols, strict=True)) == sorted(zip(code.lengths, code.symbols, strict=True))
     assert set(words[0]) == {"0"}
     assert set(words[-1]) == {"1"}
