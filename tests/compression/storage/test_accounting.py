@@ -99,6 +99,7 @@ def test_one_value_has_a_code_of_no_bits():
 counts_lists = st.lists(st.integers(0, 1000), min_size=1, max_size=50).filter(any)
 
 
+@settings(deadline=None)
 @given(counts_lists, st.integers(-60, 0))
 def test_sizes_lie_between_entropy_and_bounds(counts, smallest):
     values = np.arange(smallest, smallest + len(counts)).astype(np.float32)
@@ -117,7 +118,7 @@ def test_sizes_lie_between_entropy_and_bounds(counts, smallest):
         assert entropy_bits(contents, form) == pytest.approx(expected, rel=1e-10, abs=1e-9)
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 300), st.integers(1, 5), st.integers(1, 20), st.integers(0, 2**32))
 def test_sizes_are_those_of_the_containers(rows, columns, k, seed):
     random = np.random.default_rng(seed)

@@ -60,6 +60,7 @@ def test_matrices_of_one_value(matrix, hac, shac):
         assert again.nonzeros == np.count_nonzero(matrix)
 
 
+@settings(deadline=None)
 @given(matrices(), st.sampled_from(FORMS))
 def test_bytes_decode_to_the_matrix_also_by_the_table_alone(matrix, form):
     container = Container.of(matrix, form)
@@ -79,7 +80,7 @@ def test_bytes_decode_to_the_matrix_also_by_the_table_alone(matrix, form):
     assert 8 * len(data) <= 224 + 40 * k + 7 + again.count * (1 + np.log2(max(k, 1))) + index_bits
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(matrices())
 def test_shac_has_the_places_of_compressed_sparse_columns(matrix):
     container, columns = Container.of(matrix, "shac"), scipy.sparse.csc_matrix(matrix)
@@ -89,7 +90,7 @@ def test_shac_has_the_places_of_compressed_sparse_columns(matrix):
     assert container.row_indices.tolist() == columns.indices.tolist()
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(matrices())
 def test_the_smaller_form_is_taken(matrix):
     sizes = {form: Container.of(matrix, form).size for form in FORMS}
@@ -98,7 +99,7 @@ def test_the_smaller_form_is_taken(matrix):
     assert chosen.to_bytes() == Container.of(matrix, chosen.form).to_bytes()
 
 
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(matrices(), st.sampled_from(FORMS))
 def test_equal_matrices_give_equal_bytes_however_they_lie_in_memory(matrix, form):
     data = Container.of(matrix, form).to_bytes()

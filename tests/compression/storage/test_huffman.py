@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from bitarray.util import canonical_huffman
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcollapse.compression.storage import decode
@@ -69,11 +69,13 @@ def test_lengths_are_the_fixed_ones(counts, lengths):
     assert lengths_of(counts).tolist() == lengths
 
 
+@settings(deadline=None)
 @given(counts_lists)
 def test_lengths_are_those_of_a_heap_with_the_same_ties(counts):
     assert lengths_of(counts).tolist() == lengths_by_a_heap(counts)
 
 
+@settings(deadline=None)
 @given(counts_lists)
 def test_a_code_is_as_short_as_that_of_bitarray_and_within_the_entropy_bounds(counts):
     lengths = lengths_of(counts).tolist()
@@ -88,6 +90,7 @@ def test_a_code_is_as_short_as_that_of_bitarray_and_within_the_entropy_bounds(co
     assert sum(2.0**-length for length in lengths) == 1.0
 
 
+@settings(deadline=None)
 @given(counts_lists, st.randoms())
 def test_the_order_of_the_input_does_not_matter(counts, random):
     shuffled = list(range(len(counts)))
@@ -99,6 +102,7 @@ def test_the_order_of_the_input_does_not_matter(counts, random):
     assert again.lengths.tolist() == code.lengths.tolist()
 
 
+@settings(deadline=None)
 @given(counts_lists)
 def test_code_words_are_canonical_and_no_one_begins_another(counts):
     code = random_code(counts)
@@ -123,6 +127,7 @@ def rank_by_tables(tables, window):
     )
 
 
+@settings(deadline=None)
 @given(counts_lists | st.just(fibonacci(58)), st.sampled_from([1, 2, 4, 11]), st.integers(0, 2**57 - 1))
 def test_tables_of_any_width_find_every_code_whatever_follows(counts, bits, noise):
     code = random_code(counts)
