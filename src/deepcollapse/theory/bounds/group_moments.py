@@ -64,7 +64,7 @@ class GroupMoments:
     def merge(self, other: "GroupMoments") -> "GroupMoments":
         """The moments of both sets of rows together."""
         count = self.count + other.count
-        share = other.count / count.clamp(min=1)
+        share = other.count.double() / count.clamp(min=1)  # whole numbers alone would divide in float32
         inputs, signals = other.input_mean - self.input_mean, other.signal_mean - self.signal_mean
         # Of a group that either side lacks no deviation between the two is left: the weight is 0.
         weight = (self.count * share)[:, None]
