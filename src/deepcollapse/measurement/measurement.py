@@ -26,6 +26,8 @@ PAPYAN = (
     "self_duality",
     "nearest_class_mean_disagreement",
 )
+FUNCTION_RANKS = ("partial_jacobian_rank", "partial_jacobian_rank_svd", "perturbed_dimension")
+CLASSIFICATION = ("classification_dimension", "centred_classification_dimension")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,10 @@ class Measurement:
         )
 
     def __str__(self) -> str:
-        """NC1 to NC4 at the head's input, and NC1 by layer, beside the baselines, in 80 columns of plain text."""
+        """NC1 to NC4 at the head's input and NC1 by layer, beside the baselines; the ranks of functions where taken.
+
+        In 80 columns of plain text.
+        """
         baselines = [b for b in BASELINES if any(record.baseline == b for record in self.records)]
         heads = ["value", "at collapse", *(baseline.split()[0] for baseline in baselines)]
         told = [(name, self._find(name)) for name in PAPYAN]
@@ -109,9 +114,23 @@ class Measurement:
             values = [self._find(PAPYAN[0], layer, baseline) for baseline in (None, *baselines)]
             if values[0] is not None:
                 lines.append(_line(layer, [_text(values[0]), "", *map(_text, values[1:])]))
+        if ranks := self._ranks():
+            alone = all(record is None for _, record in told)
+            lines = ranks if alone else [*lines, "", *ranks]
         notes = dict.fromkeys([*(r.note for _, r in told if r is not None and r.note), *self.notes])
         wrapped = (textwrap.wrap(f"note: {note}", 80, subsequent_indent="  ") for note in notes)
         return "\n".join([*lines, *(line for lines in wrapped for line in lines)])
+
+    def _ranks(self) -> list[str]:
+        """The rank of each layer as a function of the input, where it was taken."""
+        ranked = [layer for layer in self.layers if self._find(FUNCTION_RANKS[0], layer) is not None]
+        if not ranked:
+            return []
+        lines = [_line("rank as a function, layer", ["features", "Jacobian", "by SVD", "perturbed"])]
+        for layer in ranked:
+            lines.append(_line(layer, [_text(self._find(m, layer)) for m in ("flattened_dimension", *FUNCTION_RANKS)]))
+        found = [(name, self._find(name, HEAD_INPUT)) for name in CLASSIFICATION]
+        return lines + [_line(name, [_text(record)]) for name, record in found if record is not None]
 
 
 def _line(name: str, cells: Sequence[str]) -> str:
