@@ -56,6 +56,8 @@ class CodedLayer(nn.Module):
         return self._once("weight", self._decoded)
 
     def _decoded(self) -> Tensor:
+        if self.code.device.type == "meta":
+            return torch.empty(self.weight_shape, dtype=self.like.dtype, device="meta")
         matrix = np.ascontiguousarray(self.container.matrix().T)
         return torch.from_numpy(matrix).reshape(self.weight_shape).to(self.code.device, self.like.dtype)
 

@@ -29,9 +29,7 @@ def huffman_stream(container: Container) -> tuple:
     )
     starts = np.zeros(len(boundaries), np.uint64)
     if not kernels.column_starts(words, np.uint64(container.bits), boundaries, *looked_up, starts):
-        raise damaged(
-            f"the codes of {container.count} symbols do not end with the {container.bits} bits of the payload"
-        )
+        raise damaged(f"{container.count} symbols do not end with the payload of {container.bits} bits")
     return words, starts, boundaries, *looked_up, container.code.symbols, _rows(container)
 
 
