@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from by_the_table import Refused, decode
 
+from deepcollapse.compression.storage.bits import packed
 from deepcollapse.compression.storage.container import Container
+from deepcollapse.compression.storage.huffman import CanonicalCode
 from deepcollapse.compression.storage.verify import Verified, verify
 from deepcollapse.errors import ContainerError, MemoryBudgetError
 
@@ -32,8 +34,12 @@ TELLING = (0, 1, 2, 57, 58, 63, 64, 255, 256, 257, 65535, 65536, 65537, 2**31 - 
 
 
 def seeds(random: np.random.Generator) -> list[bytes]:
-    """Sound containers of both forms: the smallest, of one value, sparse, dense, with long codes, over 256 rows, large."""
-    steep = np.repeat(np.arange(1, 15), [1 << i for i in range(14)])[-1024:].reshape(32, 32)
+    """Sound containers of both forms: small ones, of one value, sparse, dense, over 256 rows, of long codes, large."""
+    # Counts in Fibonacci proportions: codes of up to 17 bits, more than the table of the decoder looks up.
+    fibonacci = [1, 1]
+    while len(fibonacci) < 18:
+        fibonacci.append(sum(fibonacci[-2:]))
+    steep = np.repeat(np.arange(1, 19), fibonacci).reshape(76, 89)
     matrices = [
         np.zeros((3, 2)),
         np.full((3, 2), 0.5),
@@ -46,7 +52,16 @@ def seeds(random: np.random.Generator) -> list[bytes]:
         steep,
         random.integers(0, 19, (120, 120)),  # a payload of more than one block
     ]
-    return [Container.of(matrix, form).to_bytes() for matrix in matrices for form in ("hac", "shac")]
+    return [
+        *(Container.of(matrix, form).to_bytes() for matrix in matrices for form in ("hac", "shac")),
+        longest_codes().to_bytes(),
+    ]
+
+
+def longest_codes() -> Container:
+    """58 symbols, each there once, in codes of 1 to 57 bits: sound, though far from the best."""
+    code = CanonicalCode(np.arange(58, dtype=np.float32), np.minimum(np.arange(1, 59), 57).astype(np.uint8))
+    return Container("hac", 29, 2, code, *packed(code, [np.arange(58)]))
 
 
 def flip(data: bytearray, random: np.random.Generator) -> None:
