@@ -1,6 +1,6 @@
 """`deepcollapse measure`: the geometry of a network that is trained already."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ import tyro
 from deepcollapse.cli.measured import show
 from deepcollapse.cli.subject import Subject
 from deepcollapse.cli.terminal import duration, say, say_json
-from deepcollapse.errors import RunError
+from deepcollapse.errors import OptionError, RunError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +39,9 @@ class Measure:
     """Also measure an untrained copy, and shuffled labels: what no collapse looks like."""
     predictions: bool = False
     """Also say what theory's models predict for the training data: layer-peeled, unconstrained features, SELI."""
+    function_rank: int | None = None
+    """Also take the ranks of each layer as a function of the input, at so many training inputs (some 10 serve): partial
+    Jacobians, perturbed copies, and how many dimensions the classifier needs."""
     weight_decay: float | None = None
     """The weight decay that the network was trained with, for predictions; that of the run, if not given."""
     out: Path | None = None
@@ -79,6 +82,8 @@ class Measure:
         from deepcollapse.training.data import prepare
         from deepcollapse.training.place import Place, serving_threads
 
+        if self.function_rank is not None and self.function_rank < 1:
+            raise OptionError(f"--function-rank takes a number of inputs, at least 1; got {self.function_rank}.")
         if self.out and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise RunError(f"{self.out} is there already. Choose a new or empty folder with --out.")
         subject = Subject.find(self.network, self.weights, self.pretrained, self._changes())
@@ -94,6 +99,8 @@ class Measure:
             train, test = self._measured(network, splits, place)
             if self.predictions:
                 train = self._beside_theory(subject, train)
+            if self.function_rank is not None:
+                train = self._with_function_rank(network, splits, place, train)
         page = self._write(subject, splits, place, train, test) if self.out else None
         if self.json:
             records = [record.row() for m in (train, test) if m is not None for record in m.records]
@@ -144,6 +151,28 @@ class Measure:
             return train, None
         batches = place.batches(splits.test.batches(self.batch))
         return train, measure(network, batches, split="test", means_of=train, **how)
+
+    def _with_function_rank(
+        self, network: "nn.Module", splits: "Splits", place: "Place", train: "Measurement"
+    ) -> "Measurement":
+        """With the ranks of layers as functions, at inputs of the training data."""
+        from deepcollapse.measurement.function_rank import function_rank
+
+        assert self.function_rank is not None
+        found = function_rank(
+            network,
+            place.batches(splits.train.batches(self.batch)),
+            samples=self.function_rank,
+            layers=self.layers or None,
+            head=None if self.head == "none" else self.head,
+            memory_budget=self.memory_budget,
+        )
+        return replace(
+            train,
+            records=train.records + found.records,
+            arrays=train.arrays | found.arrays,
+            notes=tuple(dict.fromkeys([*train.notes, *found.notes])),
+        )
 
     def _beside_theory(self, subject: Subject, train: "Measurement") -> "Measurement":
         """With what theory's models predict. How a network was trained elsewhere is known from the flags alone."""

@@ -35,6 +35,12 @@ PREDICTED_ROWS = (
 )
 # Columns of 80 characters in all; a space is where a title breaks.
 SHORT = {LAYER_PEELED: "layer- peeled", UNCONSTRAINED: "uncon- strained", SELI: "SELI"}
+FUNCTION_RANKS = {
+    "flattened_dimension": "features",
+    "partial_jacobian_rank": "Jacobian",
+    "partial_jacobian_rank_svd": "SVD",
+    "perturbed_dimension": "perturbed",
+}
 LAYER_ROWS = ("within_class_variability", "nearest_class_mean_accuracy")
 
 # (measure, layer) -> column -> value
@@ -52,9 +58,22 @@ def show(train: "Measurement", test: "Measurement | None", asked: Sequence[str])
         _table("at the head's input", {key[0]: cells[key] for key in HEAD_ROWS if key in cells})
     for measure in dict.fromkeys(by_layer):
         _table(f"{measure} of", {layer: row for (name, layer), row in cells.items() if name == measure})
+    _show_function_ranks(cells)
     _show_predictions([record for record in train.records if record.baseline in MODELS], cells, asked)
     for note in train.notes:
         say(f"note: {note}")
+
+
+def _show_function_ranks(cells: Cells) -> None:
+    """The rank of each layer as a function of the input, and how many dimensions the classifier needs."""
+    layers = [layer for measure, layer in cells if measure == "partial_jacobian_rank"]
+    ranks = {
+        layer: {title: cells.get((measure, layer), {}).get("train") for measure, title in FUNCTION_RANKS.items()}
+        for layer in layers
+    }
+    _table("rank as a function of the input", ranks)
+    needed = ("classification_dimension", "centred_classification_dimension")
+    _table("for the classifier", {name: cells[name, "head.input"] for name in needed if (name, "head.input") in cells})
 
 
 def _show_predictions(predicted: "Sequence[Record]", cells: Cells, asked: Sequence[str]) -> None:

@@ -132,6 +132,31 @@ WORDS: dict[str, Words] = {
     "row_alignment": Words(
         "DNC3", "weights off the class means", "How far the weights point from every class mean; 0 at collapse.", 0
     ),
+    "partial_jacobian_rank": Words(
+        "rank J",
+        "rank as a function of the input",
+        "In how many directions a layer's features move when a patch of the input does, as float32 tells.",
+        None,
+    ),
+    "partial_jacobian_rank_svd": Words(
+        "rank J",
+        "rank as a function of the input, strictly",
+        "The same, with every direction that rounding has not swallowed.",
+        None,
+    ),
+    "perturbed_dimension": Words(
+        "", "dimension of perturbed features", "How many directions the features of slightly noisy copies span.", None
+    ),
+    "flattened_dimension": Words("", "features of a sample, flattened", "How many numbers the layer gives.", None),
+    "classification_dimension": Words(
+        "ClsDim",
+        "classification dimension",
+        "How many principal axes of the features keep 95 % of the accuracy, with uncentred features.",
+        None,
+    ),
+    "centred_classification_dimension": Words(
+        "ClsDim", "classification dimension, centred", "How many principal axes keep 95 % of the accuracy.", None
+    ),
     "present_classes": Words("", "classes with samples", "How many classes have samples at all.", None),
     "smallest_class": Words("", "samples in the smallest class", "Few samples make NC1 look smaller.", None),
     "largest_class": Words("", "samples in the largest class", "How many samples the largest class has.", None),
