@@ -28,7 +28,9 @@ def test_without_a_head_the_layers_are_measured_and_the_network_s_output_decides
     net, (x, y) = mlp(), blobs()
     measured = measure(net, [(x, y)], head=None, num_classes=CLASSES)
     assert measured.layers == ("1", "3")
-    assert {r.layer for r in measured.records} == {"network", "1", "3"}
+    assert {r.layer for r in measured.records} == {"network", "1", "3", "0", "2", "4"}
+    of_weights = {r.layer for r in measured.records if "_weight" in r.measure}
+    assert of_weights == {"0", "2", "4"}, "without a head, the last layer is one like the others"
     assert measured["accuracy", "network"] == measure(net, [(x, y)])["accuracy", "network"]
     assert measured["within_class_variability"] == measured["within_class_variability", "3"]
     record = next(r for r in measure(net[:4], [(x, y)], head=None, num_classes=CLASSES).records)

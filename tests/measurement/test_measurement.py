@@ -82,7 +82,9 @@ def test_a_measurement_is_written_to_a_run_and_read_back(tmp_path):
     measure(net, [(x, y)], split="test", means_of=train).write(run, epoch=3, step=7)
     frame = read_records(tmp_path / "run")
     assert set(frame["epoch"]) == {3}
-    assert set(frame["split"]) == {"train", "test"}
+    assert set(frame["split"].dropna()) == {"train", "test"}
+    assert set(frame.loc[frame["split"].isna(), "layer"]) == {"0", "2"}, "weights are no split's, and are told once"
+    assert not frame[frame["step"].notna()]["split"].isna().any()
     row = frame[(frame.measure == "effective_rank_features") & (frame.split == "train")].iloc[0]
     assert math.isnan(row["value"])
     assert row["note"] == "dimension 8 is above max_scatter_dim=4, so no 8 x 8 scatter was kept"

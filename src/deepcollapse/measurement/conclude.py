@@ -29,11 +29,13 @@ from deepcollapse.measurement.passes import FirstPass
 from deepcollapse.measurement.pictures import CLASSES, SAMPLES, pictures
 from deepcollapse.measurement.reduction import POSITIONS
 from deepcollapse.measurement.state import exact
+from deepcollapse.measurement.weights import MAX_WEIGHT_DIM, weight_matrices, weight_records
 from deepcollapse.records import Record
 
 SECOND_LOOK: tuple[str, ...] = ("span scatter", "decisions")  # the needs that only a second look can serve
 EIGENVALUES_LIMIT = 256  # classes; past it the C x C matrix of the second look costs more than it tells
 NETWORK = "network"
+SHUFFLED = "shuffled labels"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Settings:
     class_names: Sequence[str] = ()
     distributed: bool = False
     means_of: dict[str, ClassMoments] | None = None
+    weights: bool = False
+    max_weight_dim: int = MAX_WEIGHT_DIM
 
     def __post_init__(self) -> None:
         """Check the settings, before any forward pass."""
@@ -87,6 +91,11 @@ class Findings:
         moments = next(iter(self.moments.values()))
         return moments.num_samples + moments.ignored + moments.skipped
 
+    def add(self, records: list[Record], arrays: dict[str, Tensor]) -> None:
+        """Take in more records and arrays."""
+        self.records += records
+        self.arrays |= arrays
+
     def numbers(self) -> list[Record]:
         """The records that are numbers: a baseline is shown beside those."""
         return [record for record in self.records if record.array is None]
@@ -109,6 +118,10 @@ def conclude(
         look.over(again)
     with exact():
         _tell(found, first, look, again if isinstance(again, str) else None, capture, settings, baseline)
+    if settings.weights and baseline != SHUFFLED and isinstance(capture, Capture):  # labels do not move weights
+        matrices = weight_matrices(capture.root, without=capture.head)
+        records, arrays = weight_records(matrices, settings.metrics, settings.max_weight_dim)
+        found.add([replace(record, baseline=baseline) for record in records], arrays)
     return found
 
 
@@ -191,8 +204,7 @@ def _add_layer(found: Findings, evidence: Evidence, points: FirstOfEachClass | N
     if points is not None:
         told.append(pictures(evidence, points))
     for records, arrays in told:
-        found.records += records
-        found.arrays |= arrays
+        found.add(records, arrays)
 
 
 def _missing(reason: str | None, m: ClassMoments, settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deepcollapse.errors import DeepCollapseError, UnknownNameError
@@ -27,12 +28,16 @@ BY_REQUEST = {
     "one_vs_rest_margin",
     "uniform_duality_dot",
     "within_class_uniformity_energy",
-    "numerical_rank",
     "orthogonal_frame_error",
     "row_alignment",
 }
 UNCENTRED = {"rankme"}  # read from the features as they are; other ranks from centred features
-FIXED_MODES = {"feature_budget": ("class", "sample")}  # weighting and centre that are part of the definition
+FIXED_MODES = {
+    "feature_budget": ("class", "sample"),
+    "total_cluster_variation": ("sample", None),
+    "relative_cluster_variation": ("sample", None),
+}  # weighting and centre that are part of the definition
+ENDINGS = ("_means", "_classifier", "_features", "_weight_spatial", "_weight")  # of measures' names in records
 SUFFIXES = {"rows": ("_means", "_classifier"), "matrix": ("_features", "_classifier")}
 
 
@@ -45,7 +50,7 @@ def wanted_measures(names: Sequence[str] | None) -> dict[str, Metric]:
         return {name: metric for name, metric in METRICS.items() if name not in BY_REQUEST}
     chosen = {}
     for name in [names] if isinstance(names, str) else names:
-        bare = next((name.removesuffix(s) for s in ("_means", "_classifier", "_features") if name.endswith(s)), name)
+        bare = next((name.removesuffix(s) for s in ENDINGS if name.endswith(s)), name)
         found = [m for m in METRICS if fnmatch.fnmatchcase(m, name)] or [m for m in METRICS if m == bare]
         if not found:
             close = difflib.get_close_matches(bare, METRICS, n=4, cutoff=0.4)
@@ -95,6 +100,8 @@ class Evidence:
         if name == "matrix":
             if target == "_classifier":
                 return self._known(self.classifier, name)
+            if "shape" in inspect.signature(metric.function).parameters:
+                return torch.where(self.spectrum > self.rounding(target) * self.spectrum[0], self.spectrum, 0.0)
             return self.moments.feature_spectrum(centred=False) if metric.name in UNCENTRED else self.spectrum
         if name == "classifier":
             return self._known(self.classifier, name)[self.moments.present]
@@ -108,6 +115,24 @@ class Evidence:
         known = {"moments": self.moments, "means": None, "labels": self.labels, "nearest": self.nearest}
         known |= {"decisions": self.decisions, "probed": self.probed, "subset": self.minority}
         return self.means if name == "means" else self._known(known.get(name), name)
+
+    def choices(self, metric: Metric, target: str) -> dict[str, object]:
+        """What a measure of a matrix must be told besides: the shape behind singular values, and what is rounding."""
+        parameters, moments, found = inspect.signature(metric.function).parameters, self.moments, {}
+        if "shape" in parameters and target == "_features":
+            found["shape"] = (max(moments.num_samples, 1), moments.dim)
+        if metric.name == "numerical_rank":
+            found["tolerance"] = self.rounding(target)
+        return found
+
+    def rounding(self, target: str) -> float:
+        """The share of the largest singular value below which others are rounding, of the type that features have."""
+        columns = self.moments.dim
+        rows = self.moments.num_samples if target == "_features" else self.moments.num_classes
+        eps = min(torch.finfo(self.moments.dtype).eps, torch.finfo(torch.float32).eps)
+        # Spectra of features come from the d x d scatter, which halves the digits.
+        least = math.sqrt(columns * torch.finfo(torch.float64).eps) if target == "_features" else 0.0
+        return min(max(max(rows, columns) * eps, least), 0.5)
 
     @staticmethod
     def _known(value: Any, name: str) -> Any:
@@ -170,6 +195,8 @@ class Evidence:
             notes.append(f"of the {len(self.minority)} classes with less than half the samples of the largest")
         if "moments" in parameters:
             notes += self.scatter_caveats
+        if metric.name == "numerical_rank":
+            notes.append(f"above {self.rounding(target):.2g} of the largest: beyond what rounding leaves")
         if target == "_means" and self.moments.num_present == 2:
             notes.append("two classes: equal norms and angles of centred means hold by construction")
         return "; ".join(notes) or None
@@ -213,6 +240,7 @@ def _calls(metric: Metric, evidence: Evidence) -> Iterator[tuple[str, str, objec
         required = [p.name for p in parameters.values() if p.default is p.empty and p.name not in modes]
         try:
             arguments = {name: evidence.argument(name, metric, target) for name in required}
+            arguments |= evidence.choices(metric, target)
         except KeyError:
             continue  # the measure is of something that this layer has not got
         except DeepCollapseError as error:

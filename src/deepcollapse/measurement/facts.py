@@ -45,6 +45,10 @@ def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]
         Record(layer=evidence.layer, measure=name, value=value, unit=unit, reduction=evidence.reduction, **how)
         for name, (value, unit) in numbers.items()
     ]
+    if (spectrum := arrays.get(f"{HEAD}/singular_values_classifier")) is not None:
+        # As of every other layer's weights.
+        norms = {"spectral_norm_classifier": spectrum[0], "frobenius_norm_classifier": spectrum.norm()}
+        records += [Record(layer=HEAD, measure=m, value=float(v), unit="weight", **how) for m, v in norms.items()]
     if evidence.bias is not None:
         records.append(Record(layer=HEAD, measure="bias_norm", value=float(evidence.bias.norm()), unit="logit", **how))
     for key in arrays:

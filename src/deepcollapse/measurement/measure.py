@@ -24,6 +24,7 @@ from deepcollapse.measurement.passes import FirstPass, Intake, parse_bytes, rela
 from deepcollapse.measurement.reduction import Reduction
 from deepcollapse.measurement.runs import Runs, Source
 from deepcollapse.measurement.state import undisturbed
+from deepcollapse.measurement.weights import MAX_WEIGHT_DIM
 from deepcollapse.networks import untrained_copy
 
 
@@ -48,6 +49,8 @@ def measure(
     on_nonfinite: str = "raise",
     memory_budget: int | str = "1GiB",
     max_scatter_dim: int = 2048,
+    weights: bool | None = None,
+    max_weight_dim: int = MAX_WEIGHT_DIM,
     distributed: bool = False,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -84,6 +87,9 @@ def measure(
         on_nonfinite: "raise" at NaN or infinite features, or "skip" those samples and count them.
         memory_budget: for kept features, in bytes or as "512MiB", on the device where they are made.
         max_scatter_dim: no d x d scatter above this dimension; ranks of features are then left out, with the reason.
+        weights: also the ranks of every layer's weights (see `measure_weights`). By default where `means_of` is not
+            given, since the measurement that it names has told them already.
+        max_weight_dim: no singular values of weights whose shorter side is above this; their ranks are then NaN.
         distributed: add up over the processes of torch.distributed, each with its own share of the data, none empty.
             Shares may be uneven; DistributedSampler repeats samples, which is warned of.
         seed: of the baselines.
@@ -110,6 +116,8 @@ def measure(
         class_names=class_names,
         distributed=distributed,
         means_of=None if means_of is None else means_of.moments,
+        weights=means_of is None if weights is None else weights,
+        max_weight_dim=max_weight_dim,
     )
     source = Source(batches, read_batch, parse_bytes(memory_budget), progress, distributed)
     _check_baselines(baselines, source)

@@ -15,6 +15,7 @@ from deepcollapse.measurement.evidence import wanted_measures
 from deepcollapse.measurement.measurement import Measurement
 from deepcollapse.measurement.passes import FirstPass, Intake, Kept, parse_bytes
 from deepcollapse.measurement.reduction import Reduction
+from deepcollapse.measurement.weights import MAX_WEIGHT_DIM
 
 
 class Monitor:
@@ -55,6 +56,8 @@ class Monitor:
         on_nonfinite: str = "raise",
         memory_budget: int | str = "1GiB",
         max_scatter_dim: int = 2048,
+        weights: bool | None = None,
+        max_weight_dim: int = MAX_WEIGHT_DIM,
     ) -> None:
         self.settings = Settings(
             metrics=wanted_measures(measures),
@@ -65,6 +68,8 @@ class Monitor:
             max_scatter_dim=max_scatter_dim,
             class_names=class_names,
             means_of=None if means_of is None else means_of.moments,
+            weights=means_of is None if weights is None else weights,
+            max_weight_dim=max_weight_dim,
         )
         self.capture = Capture(network, layers=layers, head=head, num_classes=num_classes, reduction=reduction)
         self.intake = Intake(self.capture.num_classes, ignore_index, on_nonfinite)
