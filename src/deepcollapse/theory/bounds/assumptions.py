@@ -132,9 +132,7 @@ def scale_invariant(
         size = float(weight.norm() * gradient.norm())
         share = abs(float((weight * gradient).sum())) / size if size > 0 else 1.0
         if share < _ORTHOGONAL and _doubling_is_not_seen(twin, layer, forward, logits.detach()):
-            found[name] = (
-                f"<W, gradient> is {share:.1g} of |W| |gradient|, and doubling W leaves the logits as they are"
-            )
+            found[name] = f"<W, gradient> is {share:.1g} of |W| |gradient|, and doubling W leaves all logits alone"
     return found
 
 

@@ -47,7 +47,7 @@ class NetworkBounds:
 
 def rank_collapse_bounds(
     network: nn.Module,
-    batches: Iterable[tuple[Any, Tensor]],
+    batches: Iterable[Any],
     loss: Loss,
     decay: float | int | None,
     *,
@@ -117,7 +117,7 @@ class _Pass:
         self.seen = self.samples = 0
         self.invariant: dict[str, str] = {}
 
-    def over(self, batches: Iterable[tuple[Any, Tensor]]) -> NetworkBounds:
+    def over(self, batches: Iterable[Any]) -> NetworkBounds:
         """Look at a first batch, then take all of them in, as far as any layer needs them."""
         first = next(self._read(islice(iter(batches), 1)), None)
         if first is None:
@@ -144,13 +144,11 @@ class _Pass:
         )
 
     @staticmethod
-    def _read(batches: Iterable[tuple[Any, Tensor]]) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    def _read(batches: Iterable[Any]) -> Iterator[tuple[Any, Tensor, Tensor]]:
         """Inputs and labels of labelled samples, and which of the batch those are."""
         for batch in batches:
             if not (isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)):
-                raise BatchError(
-                    f"a batch came as {type(batch).__name__}; expected a pair (inputs, labels) of tensors."
-                )
+                raise BatchError(f"a batch came as {type(batch).__name__}; expected a pair (inputs, labels).")
             x, y = batch
             kept = y != UNLABELLED
             if kept.all():

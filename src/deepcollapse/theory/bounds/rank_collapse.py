@@ -112,14 +112,15 @@ def rank_collapse(
     >>> found.groups, found.distance, found.bound_cross, found.stationarity_residual
     (2, 0.0, 1.0, 0.0)
     """
-    w = checked_matrix(weight, "weight", "(outputs, inputs)")
+    w = checked_matrix(weight.detach(), "weight", "(outputs, inputs)")
     for name, rows, axis in (("inputs", inputs, 1), ("signals", signals, 0)):
         if rows.ndim != 2 or rows.shape[1] != w.shape[axis]:
             raise ShapeError(
                 f"{name} have shape {tuple(rows.shape)}; a weight of shape {tuple(w.shape)} takes (rows, "
                 f"{w.shape[axis]})."
             )
-    return from_moments(w, group_moments(inputs, signals, groups, int(groups.max()) + 1 if len(groups) else 0), decay)
+    num_groups = int(groups.max()) + 1 if len(groups) else 0
+    return from_moments(w, group_moments(inputs.detach(), signals.detach(), groups, num_groups), decay)
 
 
 def from_moments(

@@ -22,7 +22,7 @@ class RecentRank:
         steps: n, so far. rank: of all their gradients together at most, rows that went through the layer.
         tail_share: the (rank + 1)st singular value over the largest; at most `tail_bound`, old weights as they have
             faded over |W|_2. frobenius_share and frobenius_bound: the same for all singular values past `rank`.
-        rank_of_recent: numerical rank of what the steps have put into the weight, at 1e-9 of its largest value.
+        rank_of_recent: numerical rank of what the steps have put into the weight, above the rounding of its own type.
         identity_error: |W - faded - recent|_F / |W|_F; rounding alone, or the layer was changed by other means.
     """
 
@@ -155,6 +155,7 @@ class RankMemory:
         tail = s[rank:]
         error = float((weight - faded - recent).norm() / weight.norm())
         sums = torch.linalg.svdvals(recent)
+        rounding = max(weight.shape) * torch.finfo(self.layer.weight.dtype).eps
         return RecentRank(
             steps=len(self._steps),
             rank=rank,
@@ -162,7 +163,7 @@ class RankMemory:
             tail_bound=float(left[0] / s[0]),
             frobenius_share=float(tail.norm() / s.norm()),
             frobenius_bound=float(left.norm() / s.norm()),
-            rank_of_recent=int((sums > 1e-9 * sums[0]).sum()) if float(sums[0]) > 0 else 0,
+            rank_of_recent=int((sums > rounding * sums[0]).sum()),
             identity_error=error,
         )
 
