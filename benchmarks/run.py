@@ -17,6 +17,8 @@ NAMES = {
     "growth": "how both grow with samples, classes and dimension",
     "layer_peeled": "the layer-peeled model up to 100,000 classes, and 100 different counts, beside CVXPY",
     "deep_descent": "descent on the deep model from 64 seeds at once, beside loops over them",
+    "storage_size": "bytes of pruned and quantised layers, beside sparse columns, gzip, zstd, entropy",
+    "coded_product": "products straight from coded weights, beside scipy's sparse and torch's dense ones",
 }
 SIZES = ("full", "small", "tiny")
 

@@ -42,6 +42,13 @@ def test_numbers_are_sane(found):
     assert all(math.isfinite(axis["exponent"]) for axis in found["growth"]["one_layer"].values())
     descents = found["deep_descent"]["widths"].values()
     assert all(descent["largest_difference"] < 1e-12 for descent in descents)  # loops and batches go the same way
+    for layer in found["storage_size"]["shares"].values():
+        assert set(layer["payload_over_optimum"].values()) == {1.0}
+        assert layer["bytes"]["delta"] * 8 > layer["bytes"]["csc"]
+        assert layer["entropy_bytes"] < min(layer["bytes"].values())
+    for layer in found["coded_product"]["shares"].values():
+        for by_threads in layer["batches"].values():
+            assert max(timed["largest_error"] for timed in by_threads.values()) < 1e-4
 
 
 @pytest.mark.parametrize("name", run.NAMES)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
+from deepcollapse.compression.extras import required
 from deepcollapse.compression.storage.delta import Delta
 from deepcollapse.compression.storage.forms import Coded
 from deepcollapse.errors import OptionError, ShapeError
@@ -105,7 +106,9 @@ class Product:
             for start, block in self.blocks(first, last):
                 y[:, start : start + len(block)] = x @ block.T
 
-        self._share(threads, multiply)
+        # One thread of BLAS for each of ours: two pools would wait for each other's cores.
+        with _pools().limit(limits=1, user_api="blas"):
+            self._share(threads, multiply)
         return y
 
     def blocks(self, first: int, last: int) -> Iterator[tuple[int, Float32[Array, "columns n"]]]:
@@ -137,6 +140,11 @@ class Product:
             )
         if threads < 1:
             raise OptionError(f"{threads} threads cannot do anything; ask for 1 or more.")
+
+
+@cache
+def _pools() -> Any:
+    return required("threadpoolctl", "products with coded weights").ThreadpoolController()
 
 
 @cache
