@@ -34,7 +34,7 @@ def classification_dimension(
     1.0
     """
     case = _Case.of(features, labels, classifier, bias, share)
-    return case.least(case.features, torch.zeros_like(case.features[:1]))
+    return case.least(case.features, case.features.new_zeros(1, case.features.shape[1]))
 
 
 def centred_classification_dimension(
