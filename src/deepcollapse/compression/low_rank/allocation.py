@@ -193,5 +193,5 @@ def _allocation(spectra: Sequence[Spectrum], tables: Sequence[_Table], chosen: S
     return Allocation(
         {spectrum.name: table.ranks[option] for spectrum, table, option in picked},
         sum(table.costs[option] for _, table, option in picked),
-        sum(table.losses[option] for _, table, option in picked),
+        float(sum(table.losses[option] for _, table, option in picked)),
     )

@@ -51,7 +51,7 @@ class DecomposedLayer:
     form: Form
     how: How
     moments: InputMoments | None = None
-    ridge: float = 0.0
+    ridge: float | int = 0.0
 
     @property
     def groups(self) -> int:
@@ -60,8 +60,13 @@ class DecomposedLayer:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The shape (m, n) of what is cut, of one group."""
-        return self.directions[0].weight.shape  # pyright: ignore[reportReturnType]
+        """The shape (m, n) of the unfolding that is cut, of one group; of the channel unfolding in Tucker's form."""
+        outputs, inputs, *size = self.layer.weight.shape
+        outputs //= self.groups
+        if self.form == "spatial":
+            height, width = size
+            return outputs * width, inputs * height
+        return outputs, inputs * math.prod(size)
 
     @property
     def cost(self) -> int:

@@ -125,7 +125,7 @@ class LayerInputs(Mapping[str, InputMoments]):
         """Moments of both passes; MergeError where they are of different layers."""
         if self.moments.keys() != other.moments.keys():
             raise MergeError(
-                f"inputs of the layers {', '.join(self)} and of {', '.join(other)} cannot be merged; "
+                f"inputs of the layers {', '.join(self) or 'none'} and {', '.join(other) or 'none'} cannot be merged; "
                 "collect both for the same layers."
             )
         return LayerInputs({name: moments.merge(other[name]) for name, moments in self.items()})

@@ -55,7 +55,7 @@ def checked_forms(form: Forms, names: Iterable[str]) -> dict[str, str]:
 
 
 def plan(
-    name: str, layer: Layer, how: How, form: str, ridge: float, inputs: LayerInputs | None = None
+    name: str, layer: Layer, how: How, form: str, ridge: float | int, inputs: LayerInputs | None = None
 ) -> DecomposedLayer:
     """How one layer is cut; nothing is decomposed yet. OptionError where the form does not suit it."""
     kind: Form = "linear" if isinstance(layer, nn.Linear) else form  # pyright: ignore[reportAssignmentType]

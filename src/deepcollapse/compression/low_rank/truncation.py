@@ -40,7 +40,7 @@ def activation_aware(
     second_moment: Float64[Tensor, "n n"],
     mean: Float64[Tensor, " n"] | None = None,
     *,
-    ridge: float = 0.0,
+    ridge: float | int = 0.0,
 ) -> Factors:
     r"""The matrix W_r of rank r that minimises ||(W - W_r) X||_F over the inputs X (n, N), as factors.
 
@@ -81,7 +81,7 @@ def diagonally_scaled(weight: Float[Tensor, "m n"], rank: int, scales: Float[Ten
     return scaled_directions(weight, scales).factors(rank)
 
 
-def scales_of(magnitude: Float[Tensor, "*shape"], alpha: float = 0.5) -> Float64[Tensor, "*shape"]:
+def scales_of(magnitude: Float[Tensor, "*shape"], alpha: float | int = 0.5) -> Float64[Tensor, "*shape"]:
     r"""mean|x_j|^alpha for the mean magnitude of each input, at least 1e-6: scales for `diagonally_scaled`.
 
     Raises OptionError for an alpha outside [0, 1]. Source: Yuan et al. 2023.
@@ -102,7 +102,7 @@ def plain_directions(weight: Float[Tensor, "m n"]) -> Directions:
 
 
 def aware_directions(
-    weight: Float[Tensor, "m n"], second_moment: Float64[Tensor, "n n"], *, ridge: float = 0.0
+    weight: Float[Tensor, "m n"], second_moment: Float64[Tensor, "n n"], *, ridge: float | int = 0.0
 ) -> Directions:
     r"""The left singular vectors of W X, with its singular values, from W and C = X X^T.
 
@@ -130,9 +130,9 @@ def scaled_directions(weight: Float[Tensor, "m n"], scales: Float[Tensor, " n"])
 
 
 def random_directions(
-    weight: Float[Tensor, "m n"], rank: int, generator: torch.Generator, extra: int = 10, powers: int = 2
+    weight: Float[Tensor, "m n"], rank: int, generator: torch.Generator, extra: int = 10, powers: int = 6
 ) -> Directions:
-    """About the first `rank` left singular vectors, from `extra` more random projections and two power iterations."""
+    """About the first `rank` left singular vectors, from `extra` more random projections and a few power iterations."""
     matrix = _matrix(weight)
     width = min(checked_rank(rank) + extra, *matrix.shape)
     drawn = torch.randn(matrix.shape[1], width, dtype=torch.float64, generator=generator)
@@ -148,7 +148,7 @@ def _matrix(weight: Tensor) -> Float64[Tensor, "m n"]:
     return checked_matrix(weight.detach(), "the weight", "(outputs, inputs)").cpu()
 
 
-def _moment(second_moment: Tensor, inputs: int, ridge: float) -> Float64[Tensor, "n n"]:
+def _moment(second_moment: Tensor, inputs: int, ridge: float | int) -> Float64[Tensor, "n n"]:
     if second_moment.shape != (inputs, inputs):
         raise ShapeError(
             f"the second moment has shape {tuple(second_moment.shape)}; expected ({inputs}, {inputs}) for a weight "

@@ -1,0 +1,1 @@
+from shared_fixtures import one_thread  # noqa: F401
