@@ -95,6 +95,7 @@ def test_entropy_is_the_mean_by_weights(network):
     assert list(few.codebooks) == ["5", "6"]
     by_hand = (162 * few.codebooks["5"].entropy + 18 * few.codebooks["6"].entropy) / 180
     assert few.entropy == pytest.approx(by_hand, rel=1e-12)
+    assert np.isnan(quantise(nn.ReLU(), 3).entropy)
 
 
 def test_a_module_used_twice_is_quantised_once_and_stays_one(network):

@@ -53,7 +53,9 @@ class FewValues:
 
     @property
     def entropy(self) -> float:
-        """Bits per weight over all layers here, each coded by itself: the mean of theirs, by size."""
+        """Bits per weight over all layers here, each coded by itself: the mean of theirs, by size; NaN without any."""
+        if not self.codebooks:
+            return float("nan")
         sizes = [few.indices.size for few in self.codebooks.values()]
         return sum(size * few.entropy for size, few in zip(sizes, self.codebooks.values(), strict=True)) / sum(sizes)
 
