@@ -70,6 +70,18 @@ def flip(data: bytearray, random: np.random.Generator) -> None:
         data[bit // 8] ^= 1 << bit % 8
 
 
+def flip_payload(data: bytearray, random: np.random.Generator) -> None:
+    """One or two bits of the payload's first or last bytes, padding among them."""
+    if len(data) < 28:
+        return
+    k, bits = struct.unpack("<I", data[12:16])[0], struct.unpack("<Q", data[20:28])[0]
+    start, size = 28 + 5 * k, (bits + 7) // 8
+    if size and start + size <= len(data):
+        for _ in range(random.integers(1, 3)):
+            place = int(random.integers(min(size, 4)))
+            data[start + size - 1 - place if random.random() < 0.5 else start + place] ^= 1 << int(random.integers(8))
+
+
 def cut(data: bytearray, random: np.random.Generator) -> None:
     del data[int(random.integers(len(data))) :]
 
@@ -127,7 +139,7 @@ def declare_constant(data: bytearray, random: np.random.Generator) -> None:
     data[:] = struct.pack("<4sIIIBBHQfB", b"HAC1", rows, columns, 1, 0, 0, 0, 0, 0.5, 0)
 
 
-MUTATIONS = (flip, cut, append, splice, lie, lie, miscode, swap_bytes, declare_constant)
+MUTATIONS = (flip, flip_payload, cut, append, splice, lie, lie, miscode, swap_bytes, declare_constant)
 
 
 @dataclass
