@@ -5,11 +5,11 @@ and lets go of the interpreter's lock, so that threads can share a matrix by col
 which are padded, as long as codes stay within the bits that there are: `column_starts` holds them to that, and the
 others take what it returned.
 
-A Huffman stream is a tuple (words, starts, boundaries, table, bits, longest, first_codes, first_ranks, symbols, rows):
-big-endian 32-bit words of the payload, the bit at which each column starts, the count of codes up to each column, the
-tables, and the row of each code or, where every row has one, nothing. A field stream is a tuple (words, boundaries,
-width, reciprocal, shift, most, symbols): little-endian 32-bit words, the count of fields up to each column, what
-divides a field by the number of symbols, and the gap that means a skip. `streams` makes both.
+A Huffman stream is a tuple (words, starts, boundaries, table, runs, bits, longest, first_codes, first_ranks, symbols,
+rows): big-endian 32-bit words of the payload, the bit at which each column starts, the count of codes up to each
+column, the tables, and the row of each code or, where every row has one, nothing. A field stream is a tuple (words,
+boundaries, width, reciprocal, shift, most, symbols): little-endian 32-bit words, the count of fields up to each column,
+what divides a field by the number of symbols, and the gap that means a skip. `streams` makes both.
 """
 
 from typing import no_type_check
@@ -23,6 +23,7 @@ compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"co
 
 U64 = np.uint64  # indices are unsigned throughout: signed ones are looked at for being negative, at a price
 LONG = 0xFFFF  # of the table: the code is longer than the bits looked up
+MOST_IN_A_RUN = 11  # entries: each takes a bit or more of those looked up
 
 
 @compiled
@@ -60,15 +61,39 @@ def column_starts(words, total, boundaries, table, bits, longest, first_codes, f
 @no_type_check
 def _coded_column(stream, column, rows, values):
     """Writes rows and values of a column's non-zero entries, and returns how many there are."""
-    words, starts, boundaries, table, bits, longest, first_codes, first_ranks, symbols, places = stream
-    at, begin, count = starts[column], boundaries[column], U64(0)
+    words, starts, boundaries, table, _, bits, longest, first_codes, first_ranks, symbols, places = stream
+    if len(places) == 0:
+        return _dense_column(stream, column, rows, values)
+    at, begin = starts[column], boundaries[column]
     for entry in range(boundaries[column + 1] - begin):
         length, rank = _code(words, at, table, bits, longest, first_codes, first_ranks)
         at += length
-        value = symbols[rank]
-        rows[count] = places[begin + entry] if len(places) else entry
-        values[count] = value
-        count += U64(value != 0)  # no jump: whether a weight is zero cannot be foreseen
+        rows[entry], values[entry] = places[begin + entry], symbols[rank]
+    return U64(boundaries[column + 1] - begin)
+
+
+@compiled
+@no_type_check
+def _dense_column(stream, column, rows, values):
+    """The same where every row has a code: runs of zeros, and the non-zero after them, are taken in one step."""
+    words, starts, boundaries, table, runs, bits, longest, first_codes, first_ranks, symbols, _ = stream
+    at, row, count, end = starts[column], U64(0), U64(0), U64(boundaries[column + 1] - boundaries[column])
+    while row < end:
+        word = at >> U64(5)
+        ahead = ((U64(words[word]) << U64(32)) | U64(words[word + U64(1)])) << (at & U64(31))
+        run = U64(runs[(ahead >> U64(1)) >> (U64(63) - bits)])
+        used = run & U64(15)
+        if used and row + U64(MOST_IN_A_RUN) <= end:
+            at += used
+            row += (run >> U64(4)) & U64(15)
+            rank = run >> U64(8)
+            rows[count], values[count] = row, symbols[rank - U64(rank != 0)]
+            row, count = row + U64(rank != 0), count + U64(rank != 0)  # no jump: none could be foreseen
+        else:
+            length, rank = _code(words, at, table, bits, longest, first_codes, first_ranks)
+            at += length
+            rows[count], values[count] = row, symbols[rank]
+            row, count = row + U64(1), count + U64(symbols[rank] != 0)
     return count
 
 

@@ -1,7 +1,7 @@
 """Containers laid out for the compiled loops: words, tables, and where each column starts."""
 
 import numpy as np
-from jaxtyping import Int64, UInt16, UInt32
+from jaxtyping import Float32, Int64, UInt16, UInt32
 
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.compression.storage.damage import damaged
@@ -20,17 +20,14 @@ def huffman_stream(container: Container) -> tuple:
 
     tables, boundaries = container.code.table(), _boundaries(container)
     words = _words(container.payload, ">u4")
-    looked_up = (
-        _packed_table(tables, kernels.LONG),
-        np.uint64(tables.bits),
-        np.uint64(tables.longest),
-        tables.first_codes,
-        tables.first_ranks.astype(np.uint64),
-    )
+    table = _packed_table(tables, kernels.LONG)
+    bits, longest = np.uint64(tables.bits), np.uint64(tables.longest)
+    codes = bits, longest, tables.first_codes, tables.first_ranks.astype(np.uint64)
     starts = np.zeros(len(boundaries), np.uint64)
-    if not kernels.column_starts(words, np.uint64(container.bits), boundaries, *looked_up, starts):
+    if not kernels.column_starts(words, np.uint64(container.bits), boundaries, table, *codes, starts):
         raise damaged(f"{container.count} symbols do not end with the payload of {container.bits} bits")
-    return words, starts, boundaries, *looked_up, container.code.symbols, _rows(container)
+    runs = _runs(tables, container.code.symbols)
+    return words, starts, boundaries, table, runs, *codes, container.code.symbols, _rows(container)
 
 
 def field_stream(delta: Delta) -> tuple:
@@ -51,6 +48,26 @@ def _packed_table(tables: DecodingTables, long: int) -> UInt16[Array, " entries"
     """Length and rank in one number of 16 bits: up to eleven bits, and so up to eleven for a rank and four a length."""
     unknown = (tables.lengths == 0) & (tables.longest > 0)
     return np.where(unknown, long, tables.ranks << 4 | tables.lengths).astype(np.uint16)
+
+
+def _runs(tables: DecodingTables, symbols: Float32[Array, " k"]) -> UInt32[Array, " entries"]:
+    """For each index of the table the zeros that it begins with and the non-zero after them, as far as it has them.
+
+    In bits: 0 to 3 how many bits they take, 4 to 7 how many zeros, from 8 on the rank of the non-zero and 1, or 0.
+    """
+    windows = np.arange(1 << tables.bits)
+    used, zeros, rank = np.zeros_like(windows), np.zeros_like(windows), np.zeros_like(windows)
+    going = np.ones(len(windows), np.bool_)
+    for _ in range(tables.bits):
+        ahead = (windows << used) & (len(windows) - 1)
+        length, found = tables.lengths[ahead].astype(np.int64), tables.ranks[ahead]
+        going = going & (length > 0) & (used + length <= tables.bits)
+        zero = symbols[found] == 0
+        used += np.where(going, length, 0)
+        zeros += going & zero
+        rank = np.where(going & ~zero, found + 1, rank)
+        going = going & zero
+    return (rank << 8 | zeros << 4 | used).astype(np.uint32)
 
 
 def _boundaries(container: Container) -> Int64[Array, " boundaries"]:
