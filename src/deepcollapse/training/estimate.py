@@ -18,6 +18,8 @@ from deepcollapse.training.recipe import Recipe
 TIMED = 4  # batches; the first is a warm-up
 # Beyond its share of the forward passes, what a measurement of a small network takes, seconds.
 MEASURING = 0.15
+# Passes over the training data that the bounds on rank cost at the end: forwards, back, and products in float64.
+BOUNDING = 8
 
 
 def batches_in(split: Split, batch: int) -> int:
@@ -54,7 +56,8 @@ def seconds_of_training(
     )
     # A measurement takes about as long again as the forward pass it rides on.
     measured = len(set(epochs).intersection(recipe.measured_epochs()))
-    return len(epochs) * (steps + looks) + measured * (looks + MEASURING)
+    bounds = BOUNDING * seconds_a_pass(twin, splits.train, place.evaluation_batch, place) * (recipe.epochs in epochs)
+    return len(epochs) * (steps + looks) + measured * (looks + MEASURING) + bounds
 
 
 def _fastest(batches: Iterable[Any], work: Callable[[Any, Any], object], place: Place) -> float:

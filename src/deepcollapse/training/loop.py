@@ -8,11 +8,13 @@ import numpy
 import torch
 from torch import nn
 
+from deepcollapse.datasets.dataset import Dataset
 from deepcollapse.errors import BatchError, DivergedError, NonFiniteError, RunError
 from deepcollapse.measurement import BASELINES, Measurement, measure
 from deepcollapse.measurement.capture import Capture
 from deepcollapse.networks import load_network
 from deepcollapse.records import Run
+from deepcollapse.theory.bounds.records import with_bounds
 from deepcollapse.theory.predictions.beside import with_predictions
 from deepcollapse.training.checkpoint import Checkpoint, latest, save_weights
 from deepcollapse.training.data import Split, Splits, prepare, training_batches
@@ -47,7 +49,8 @@ def train(
 
     Accuracy and loss of both splits are recorded after every epoch; every measure at epoch 0, log-spaced epochs, TPT
     onset (the first epoch whose training accuracy in eval mode reaches `recipe.tpt_accuracy`) and the end, there beside
-    an untrained copy, shuffled labels, and what theory's models predict. Each measured epoch leaves a checkpoint; with
+    an untrained copy, shuffled labels, what theory's models predict, and how far each layer's weight is from rank K
+    with what weight decay and variability allow. Each measured epoch leaves a checkpoint; with
     `resume` a stopped run goes on from it and ends with the same records, bit for bit on a CPU with as many threads.
 
     Raises RunError for a folder that is no such run or was begun on other data, DivergedError (what was recorded
@@ -215,8 +218,21 @@ class Training:
             raise self._diverged(epoch, "features are NaN or infinite") from error
         unit = loss_unit(self.recipe)
         records = (replace(row, unit=unit) if row.measure == "loss" else row for row in measurement.records)
-        found, decay = replace(measurement, records=tuple(records)), gradient_decay(self.recipe)
-        return with_predictions(found, loss=self.recipe.loss, weight_decay=decay) if last else found
+        found = replace(measurement, records=tuple(records))
+        return self._beside_theory(found) if last else found
+
+    def _beside_theory(self, measured: Measurement) -> Measurement:
+        """With what models predict of the head, and what bounds allow the rank of every layer."""
+        found = with_predictions(measured, loss=self.recipe.loss, weight_decay=gradient_decay(self.recipe))
+        return with_bounds(
+            found,
+            self.network,
+            self.place.batches(self.splits.train.batches(self.place.evaluation_batch)),
+            self.loss,
+            self.recipe.decay,
+            decoupled=gradient_decay(self.recipe) is None,
+            augmented=not isinstance(self.splits.train, Dataset),
+        )
 
     def _scores(self, epoch: int, split: Split, measurement: Measurement | None) -> Scores:
         """Accuracy and loss in eval mode: those of the measurement, or of a plain pass."""

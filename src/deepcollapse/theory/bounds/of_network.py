@@ -24,6 +24,8 @@ DECOUPLED = "AdamW takes decay apart from the gradient, so that no stationary po
 UNLABELLED = -100
 # Weights with more entries take minutes to decompose.
 LARGEST = 1 << 23
+# The Gram matrix of back-propagated signals has a row and a column for each output.
+MOST_OUTPUTS = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ class _Pass:
             return "convolutions in groups or over three axes are not unfolded here"
         if layer.weight.numel() > self.largest:
             return f"its weight has {layer.weight.numel()} entries, more than {self.largest}"
+        if layer.weight.shape[0] > MOST_OUTPUTS:
+            return f"it has {layer.weight.shape[0]} outputs, more than {MOST_OUTPUTS}"
         return None
 
     def _batch(self, x: Any, y: Tensor, kept: Tensor) -> None:

@@ -16,16 +16,16 @@ from deepcollapse.theory.bounds.rank_collapse import RankCollapse
 
 # Measure by attribute of RankCollapse; the first stands for a layer of which nothing can be told.
 MEASURES = {
-    "distance_to_rank_k": "relative_distance",
-    "rank_collapse_bound": "bound_cross",
-    "rank_collapse_bound_product": "bound_product",
-    "rank_collapse_bound_variability": "bound_variability",
-    "rank_collapse_bound_alignment": "bound_alignment",
-    "rank_collapse_bound_without_decay": "relative_bound",
-    "stationarity_residual": "stationarity_residual",
-    "implied_decay": "implied_decay",
-    "total_cluster_variation_inputs": "input_variation",
-    "rank_collapse_groups": "groups",
+    "distance_to_rank_k_weight": "relative_distance",
+    "rank_collapse_bound_weight": "bound_cross",
+    "rank_collapse_bound_product_weight": "bound_product",
+    "rank_collapse_bound_variability_weight": "bound_variability",
+    "rank_collapse_bound_alignment_weight": "bound_alignment",
+    "rank_collapse_bound_without_decay_weight": "relative_bound",
+    "stationarity_residual_weight": "stationarity_residual",
+    "implied_decay_weight": "implied_decay",
+    "input_cluster_variation_weight": "input_variation",
+    "rank_collapse_groups_weight": "groups",
 }
 # In the unit of the weights; recorded as shares of |W|_F, so that layers can be compared.
 _LENGTHS = ("bound_cross", "bound_product", "bound_variability", "bound_alignment")
@@ -40,7 +40,7 @@ def bound_records(found: NetworkBounds, split: str = "train") -> list[Record]:
     >>> batches = [(torch.eye(2), torch.arange(2))]
     >>> rows = bound_records(rank_collapse_bounds(nn.Linear(2, 2), batches, nn.functional.cross_entropy, 0.1))
     >>> rows[0].measure, rows[0].value, rows[0].note
-    ('distance_to_rank_k', 0.0, 'k = 2: trivially true: with 2 groups no rank of 2 x 2 lies above')
+    ('distance_to_rank_k_weight', 0.0, 'k = 2: trivially true: with 2 groups no rank of 2 x 2 lies above')
     """
     rows = []
     for layer, bounds in found.layers.items():
@@ -71,15 +71,16 @@ def with_bounds(
     decoupled: bool = False,
     augmented: bool = False,
 ) -> Measurement:
-    """The measurement with the bounds of every layer among its records; what was refused is among its notes.
+    """The measurement with the bounds of every layer among its records; a row of the network says why there are none.
 
     `augmented` says that inputs may have been changed at random in training, which no bound knows of.
     """
     try:
         found = rank_collapse_bounds(network, batches, loss, decay, groups=groups, decoupled=decoupled)
     except (DeepCollapseError, RuntimeError) as error:  # RuntimeError: networks that cannot be differentiated
-        said = str(error).splitlines()[0]
-        return replace(measurement, notes=(*measurement.notes, f"no layer's bound on rank could be worked out: {said}"))
+        note = f"no layer's bound on rank could be worked out: {str(error).splitlines()[0]}"
+        row = Record(layer="network", measure=next(iter(MEASURES)), split="train", note=note)
+        return replace(measurement, records=(*measurement.records, row))
     if augmented:
         note = "inputs come from code of your own: if it changes them at random, the bounds are for one such draw"
         layers = {n: replace(b, assumptions=(*b.assumptions, note)) for n, b in found.layers.items() if b.rows}

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepcollapse.linalg import as_float64
 from deepcollapse.theory.bounds.group_moments import GroupMoments, group_moments
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -100,10 +99,10 @@ class Tap:
     def _add(self, inputs: Tensor, signals: Tensor, groups: Tensor, first: int, found: int) -> None:
         place = first + torch.arange(found, device=groups.device)
         of_rows = (groups[:, None] * self.positions + place).flatten()
-        z, d = as_float64(input_rows(self.layer, inputs)), as_float64(signal_rows(self.layer, signals))
+        z, d = input_rows(self.layer, inputs), signal_rows(self.layer, signals)
         count = self.num_groups * self.positions
         wide = z.shape[1] > WIDEST_GRAM
-        new = group_moments(z, d, of_rows.to(z.device), count, input_gram=not wide)
+        new = group_moments(z, d, of_rows, count, input_gram=not wide)
         self.moments = new if self.moments is None else self.moments.merge(new)
 
     def close(self) -> None:
