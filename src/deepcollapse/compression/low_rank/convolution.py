@@ -48,7 +48,7 @@ def tucker(kernel: Float[Tensor, "o i *k"], ranks: tuple[int, int], sweeps: int 
     unfoldings by output and by input channel. Each sweep takes the best directions of the one given the other's, so
     that ||K - K_r||_F never grows; it ends where the error no longer falls. A local optimum, at most sqrt(2) times the
     least error. Ranks larger than a channel count are taken as that count. Raises ShapeError, NonFiniteError, and
-    OptionError for a negative rank. Source: De Lathauwer, De Moor & Vandewalle 2000; Kim et al. 2016.
+    OptionError for a negative rank. Sources :cite:`delathauwer2000,kim2016`.
 
     >>> found = tucker(torch.ones(4, 3, 2, 2), (1, 1))
     >>> found.core.shape, torch.allclose(found.kernel(), torch.ones(4, 3, 2, 2).double())

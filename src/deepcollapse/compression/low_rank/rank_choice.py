@@ -80,8 +80,8 @@ def rank_above_noise(
 
     "edge" counts those above the largest that noise alone would have, "cut" those above the hard threshold with the
     least error, which is higher. The noise's standard deviation is estimated from the median where `deviation` is None.
-    A soft guide: trained weights are no independent noise. Raises OptionError, ShapeError, NonFiniteError. Source:
-    Gavish & Donoho 2014.
+    A soft guide: trained weights are no independent noise. Raises OptionError, ShapeError, NonFiniteError. Source
+    :cite:`gavish2014`.
 
     >>> import torch
     >>> from deepcollapse.geometry import singular_values

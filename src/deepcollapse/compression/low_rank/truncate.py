@@ -58,8 +58,8 @@ def truncate(
         ridge: as in `activation_aware`. memory_limit: as in `LayerInputs.collect`.
 
     Raises LayerNameError, OptionError, NonFiniteError for weights or inputs, CaptureError for a layer that no pass
-    calls, BatchError, MemoryBudgetError. Sources: Eckart & Young 1936; Wang et al. 2025; Yuan et al. 2023; Jaderberg,
-    Vedaldi & Zisserman 2014 (spatial); Zhang et al. 2016 (channel); Kim et al. 2016 (Tucker).
+    calls, BatchError, MemoryBudgetError. Sources :cite:`eckart1936,wang2025,yuan2023`, of the spatial form
+    :cite:`jaderberg2014`, of the channel form :cite:`zhang2016`, of Tucker's :cite:`kim2016`.
 
     >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
     >>> made = truncate(net, {"0": 3})

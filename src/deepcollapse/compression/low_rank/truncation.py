@@ -23,8 +23,7 @@ def truncated(weight: Float[Tensor, "m n"], rank: int, generator: torch.Generato
 
     The error is sqrt(sum_{i > r} s_i^2). With a `generator` it is found by random projections, at O(m n r) in place of
     O(m n min(m, n)), with an error larger by a share of 1e-3 at most where the rank is far below min(m, n). Raises
-    ShapeError, NonFiniteError, and OptionError for a negative rank. Source: Eckart & Young 1936; Halko, Martinsson &
-    Tropp 2011.
+    ShapeError, NonFiniteError, and OptionError for a negative rank. Sources :cite:`eckart1936,halko2011`.
 
     >>> truncated(torch.diag(torch.tensor([4.0, 2.0])), 1).matrix().abs().tolist()
     [[4.0, 0.0], [0.0, 0.0]]
@@ -56,7 +55,7 @@ def activation_aware(
         ridge: adds this share of the mean input variance to every input, so that directions which the inputs at hand
             do not tell apart are kept by their weight.
 
-    Raises ShapeError, NonFiniteError, and OptionError for a negative rank or ridge. Source: Wang et al. 2025, whose
+    Raises ShapeError, NonFiniteError, and OptionError for a negative rank or ridge. Source :cite:`wang2025`, whose
     whitening by a Cholesky factor gives the same where the second moment is not singular.
 
     >>> activation_aware(torch.eye(2), 1, torch.diag(torch.tensor([1.0, 4.0])).double()).matrix().abs().tolist()
@@ -72,8 +71,8 @@ def diagonally_scaled(weight: Float[Tensor, "m n"], rank: int, scales: Float[Ten
     r"""The matrix of rank r nearest to a weight (m, n) once each input is scaled: W_r diag(s) is nearest to W diag(s).
 
     Scales (n,) below 1e-6 are taken as 1e-6. See `scales_of`; never better on the inputs than `activation_aware`, and
-    all it needs is a number an input. Raises ShapeError, NonFiniteError, and OptionError for a negative rank. Source:
-    Yuan et al. 2023.
+    all it needs is a number an input. Raises ShapeError, NonFiniteError, and OptionError for a negative rank. Source
+    :cite:`yuan2023`.
 
     >>> diagonally_scaled(torch.eye(2), 1, torch.tensor([1.0, 4.0])).matrix().abs().tolist()
     [[0.0, 0.0], [0.0, 1.0]]
@@ -84,7 +83,7 @@ def diagonally_scaled(weight: Float[Tensor, "m n"], rank: int, scales: Float[Ten
 def scales_of(magnitude: Float[Tensor, "*shape"], alpha: float | int = 0.5) -> Float64[Tensor, "*shape"]:
     r"""mean|x_j|^alpha for the mean magnitude of each input, at least 1e-6: scales for `diagonally_scaled`.
 
-    Raises OptionError for an alpha outside [0, 1]. Source: Yuan et al. 2023.
+    Raises OptionError for an alpha outside [0, 1]. Source :cite:`yuan2023`.
 
     >>> scales_of(torch.tensor([4.0, 0.0])).tolist()
     [2.0, 1e-06]
