@@ -1,4 +1,5 @@
 import fuzz
+
 from unchecked import shapes_unchecked
 
 

@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -74,6 +76,16 @@ def test_what_we_write_is_deterministic_and_as_short_as_huffman_codes_are(rows, 
     shares = np.unique(matrix, return_counts=True)[1] / matrix.size
     assert found.matrix_entropy_bits == pytest.approx(-matrix.size * (shares * np.log2(shares)).sum(), abs=1e-9)
     assert found.entropy_bits <= found.bits + 1e-9
+
+
+def test_many_entries_of_one_value_are_verified_without_going_through_them():
+    data = struct.pack("<4sIIIBBHQfB", b"HAC1", 16000, 16000, 1, 0, 0, 0, 0, 0.5, 0)
+    tracemalloc.start()
+    found = verify(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e5
+    assert (found.size, found.nonzeros, found.deterministic) == (33, 16000**2, True)
 
 
 def test_another_code_than_the_best_is_told():

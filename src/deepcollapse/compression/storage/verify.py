@@ -104,6 +104,8 @@ def _bytes_of(path: str | Path, memory_limit: int) -> bytes:
 def _coded_again(container: Container) -> Container:
     """The container that our encoder writes for the same matrix, made from the decoded symbols block by block."""
     code = CanonicalCode.of(container.code.symbols, container.counts)
+    if len(code) < 2:  # a few bytes that stand for any number of entries: nothing to go through
+        return replace(container, code=code, payload=b"", bits=0)
     rank = np.empty(len(code), np.int64)
     rank[np.argsort(container.code.symbols)] = np.argsort(code.symbols)
     decoded = symbol_ranks(container.code, container.payload, container.bits, container.count)
