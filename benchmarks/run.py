@@ -19,6 +19,7 @@ NAMES = {
     "deep_descent": "descent on the deep model from 64 seeds at once, beside loops over them",
     "storage_size": "bytes of pruned and quantised layers, beside sparse columns, gzip, zstd, entropy",
     "coded_product": "products straight from coded weights, beside scipy's sparse and torch's dense ones",
+    "truncated_layer": "a layer of lower rank beside the dense one: where it is faster, and where not",
 }
 SIZES = ("full", "small", "tiny")
 
