@@ -25,7 +25,7 @@ from deepcollapse.compression.storage.huffman import CanonicalCode
 from deepcollapse.compression.storage.verify import Verified, verify
 from deepcollapse.errors import ContainerError, MemoryBudgetError
 
-SECONDS_EACH = 1.0  # a thousand times what it takes, for the sake of busy machines
+SECONDS_EACH = 1.0  # of the processor: the clock on the wall tells more of what else a machine is busy with
 MEMORY_LIMIT = 1 << 16  # bytes that a container may unpack to
 MEMORY_BUDGET = 4 << 20  # bytes that reading, decoding and verifying may take at the highest
 
@@ -209,9 +209,9 @@ def fuzz(count: int, seed: int) -> Outcome:
     for _ in range(count):
         data = mutated(sound, random)
         tracemalloc.reset_peak()
-        before, start = tracemalloc.get_traced_memory()[0], time.perf_counter()
+        before, start = tracemalloc.get_traced_memory()[0], time.process_time()
         answer = read(data)
-        outcome.slowest = max(outcome.slowest, time.perf_counter() - start)
+        outcome.slowest = max(outcome.slowest, time.process_time() - start)
         outcome.peak = max(outcome.peak, tracemalloc.get_traced_memory()[1] - before)
         assert outcome.slowest < SECONDS_EACH, f"took {outcome.slowest} s: {data.hex()}"
         assert outcome.peak < MEMORY_BUDGET, f"took {outcome.peak} bytes: {data.hex()}"
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(
-        f"Budget: {SECONDS_EACH} s and {MEMORY_BUDGET / 2**20:.0f} MB a container, "
+        f"Budget: {SECONDS_EACH} s of processor time and {MEMORY_BUDGET / 2**20:.0f} MB a container, "
         f"which may unpack to {MEMORY_LIMIT / 2**10:.0f} KB.",
         flush=True,
     )
