@@ -27,7 +27,10 @@ PAPYAN = (
     "nearest_class_mean_disagreement",
 )
 FUNCTION_RANKS = ("partial_jacobian_rank", "partial_jacobian_rank_svd", "perturbed_dimension")
-CLASSIFICATION = ("classification_dimension", "centred_classification_dimension")
+CLASSIFICATION = {
+    "classification_dimension": "classification dimension",
+    "centred_classification_dimension": "the same, centred",
+}
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ class Measurement:
         lines = [_line("rank as a function, layer", ["features", "Jacobian", "by SVD", "perturbed"])]
         for layer in ranked:
             lines.append(_line(layer, [_text(self._find(m, layer)) for m in ("flattened_dimension", *FUNCTION_RANKS)]))
-        found = [(name, self._find(name, HEAD_INPUT)) for name in CLASSIFICATION]
-        return lines + [_line(name, [_text(record)]) for name, record in found if record is not None]
+        found = [(title, self._find(name, HEAD_INPUT)) for name, title in CLASSIFICATION.items()]
+        return lines + [_line(title, [_text(record)]) for title, record in found if record is not None]
 
 
 def _line(name: str, cells: Sequence[str]) -> str:
