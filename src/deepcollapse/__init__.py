@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deepcollapse.geometry import ClassMoments, collect
-    from deepcollapse.measurement import Measurement, Monitor, measure, measure_features
+    from deepcollapse.measurement import Measurement, Monitor, measure, measure_features, measure_weights
     from deepcollapse.records import read_records
 
 __version__ = "0.1.0"
@@ -20,12 +20,22 @@ _HOMES = {
     "collect": "deepcollapse.geometry",
     "measure": "deepcollapse.measurement",
     "measure_features": "deepcollapse.measurement",
+    "measure_weights": "deepcollapse.measurement",
     "Measurement": "deepcollapse.measurement",
     "Monitor": "deepcollapse.measurement",
     "read_records": "deepcollapse.records",
 }
 
-__all__ = ["ClassMoments", "collect", "measure", "measure_features", "Measurement", "Monitor", "read_records"]
+__all__ = [
+    "ClassMoments",
+    "collect",
+    "measure",
+    "measure_features",
+    "measure_weights",
+    "Measurement",
+    "Monitor",
+    "read_records",
+]
 
 
 def __getattr__(name: str):

@@ -78,6 +78,15 @@ def test_kernels_by_both_unfoldings():
         assert (measured[f"rows{suffix}", "0"], measured[f"columns{suffix}", "0"]) == unfolding(kernel).shape
 
 
+def test_the_spatial_unfolding_is_taken_up_to_a_quarter_of_the_side():
+    net = nn.Conv2d(2, 4, 3)
+    reason = "the shorter side of 12 x 6 is above 5 (see max_weight_dim), so no singular values were taken"
+    for limit, expected in ((24, None), (23, reason)):
+        measured = measure_weights(net, max_weight_dim=limit)
+        assert note(measured, "stable_rank_weight_spatial", "head") == expected
+        assert math.isfinite(measured["stable_rank_weight", "head"])
+
+
 def test_low_rank_is_seen_through_the_rounding_of_its_own_type():
     layers = [nn.Linear(12, 9), nn.Linear(9, 12).double(), nn.Linear(12, 9).bfloat16()]
     for seed, layer in enumerate(layers):
@@ -128,7 +137,7 @@ def test_weights_that_have_no_ranks_say_why():
     reasons = {
         "0": "the weight holds 1 NaN or infinite entries",
         "1": "the weight has no entries",
-        "2": "the shorter side of 4 x 5 is above max_weight_dim=3, so no singular values were taken",
+        "2": "the shorter side of 4 x 5 is above 3 (see max_weight_dim), so no singular values were taken",
         "3": "all weights are 0",
     }
     for layer, reason in reasons.items():

@@ -8,6 +8,8 @@ from deepcollapse.records import Record, Run
 
 EPOCHS = (0, 1, 3, 6, 12, 30, 80, 200)
 LAYERS = ("blocks.0", "blocks.1", "head.input")
+WEIGHTS = ("blocks.0.linear", "blocks.1.linear")
+RANKS = ("numerical_rank", "rank_at_one_percent", "rank_above_noise_edge", "stable_rank")
 VERTICES = {
     3: np.array([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]]),
     4: np.array([[3, 0, 0], [-1, 8**0.5, 0], [-1, -(2**0.5), 6**0.5], [-1, -(2**0.5), -(6**0.5)]]) / 3,
@@ -38,6 +40,8 @@ def geometry(epoch, split, collapse):
                 layer=layer, measure=name, value=fade(epoch, 0.4 + 0.1 * i, collapse * (1 + depth) / 4), **facts
             )
         yield Record(layer=layer, measure="effective_rank_features", value=3 + fade(epoch, 12.0), **facts)
+        for i, name in enumerate(RANKS):
+            yield Record(layer=layer, measure=f"{name}_features", value=3 + fade(epoch, 9.0 - i), **facts)
         disagreement = max(0.0, fade(epoch, 0.3 / (1 + depth)) - 0.002)
         yield Record(layer=layer, measure="nearest_class_mean_disagreement", value=disagreement, **facts)
     yield Record(layer="head.input", measure="present_classes", value=4, unit="classes", **facts)
@@ -50,6 +54,11 @@ def geometry(epoch, split, collapse):
         for name in ("equinorm_classifier", "equiangularity_classifier", "maximal_angle_classifier"):
             yield Record(epoch=epoch, layer="head", measure=name, value=fade(epoch, 0.5, collapse * 0.8))
         yield Record(layer="head.input", measure="self_duality", value=fade(epoch, 1.2, collapse), **facts)
+        for depth, layer in enumerate(WEIGHTS):
+            for i, name in enumerate((*RANKS, "effective_rank")):
+                value = 3 + fade(epoch, 9.0 + depth - i, collapse)
+                yield Record(epoch=epoch, layer=layer, measure=f"{name}_weight", value=value, reduction="none")
+        yield Record(epoch=epoch, split=split, layer="head", measure="stable_rank_classifier", value=3.0)
 
 
 def arrays(epoch, rng, collapse):
@@ -61,6 +70,8 @@ def arrays(epoch, rng, collapse):
     found["class_variability", "head.input"] = spread * np.array([0.2, 0.4, 0.1, 0.3])
     for layer in LAYERS:
         found["singular_values_features", layer] = 10.0 * np.r_[1.0, 0.9, 0.8, spread * 0.7 ** np.arange(9)]
+    for depth, layer in enumerate(WEIGHTS):
+        found["singular_values_weight", layer] = 3.0 * np.r_[1.0, 0.8, 0.7, spread * 0.8 ** np.arange(5 + depth)]
     found["singular_values_classifier", "head"] = 2.0 + spread * np.arange(4)[::-1]
     for k, vertices in VERTICES.items():
         labels = np.repeat(np.arange(k), 15)

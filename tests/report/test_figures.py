@@ -6,7 +6,7 @@ from sample import make_run
 
 from deepcollapse.records import Record
 from deepcollapse.report import top
-from deepcollapse.report.figures import angles, classes, collapse, laws, layers, simplex, spectra, training
+from deepcollapse.report.figures import angles, classes, collapse, laws, layers, ranks, simplex, spectra, training
 from deepcollapse.report.summary import rows_of
 from deepcollapse.report.view import View, views
 
@@ -26,7 +26,7 @@ def changed(view, measure, **columns):
 
 def test_every_figure_says_what_collapse_looks_like_in_it(view):
     sections = [collapse.section([view]), training.section([view])]
-    sections += [part.section(view) for part in (layers, laws, classes, angles, spectra, simplex)]
+    sections += [part.section(view) for part in (layers, laws, classes, angles, ranks, spectra, simplex)]
     figures = [figure for part in sections if part is not None for figure in part.figures]
     assert [figure.title for figure in figures if "ollapse" not in figure.looks] == []
 
@@ -141,3 +141,52 @@ def test_numbered_classes_are_called_classes(tmp_path):
     run = make_run(tmp_path / "r", class_names=("0", "1", "2", "ship"), epochs=(0, 1))
     assert simplex.names_of(views(run)[0], 4) == ["class 0", "class 1", "class 2", "ship"]
     assert simplex.names_of(View("empty", views(run)[0].frame), 3) == ["class 0", "class 1", "class 2"]
+
+
+def test_ranks_are_drawn_of_features_and_of_weights_against_one_less_than_the_classes(view):
+    section = ranks.section(view)
+    assert section is not None
+    features, weights = section.figures
+    assert (features.title, weights.title) == ("Ranks of features", "Ranks of weights")
+    end = weights.frames[-1]
+    assert [trace["name"] for trace in end.data] == [
+        "numerical rank", "rank at 1 %", "rank above noise", "effective rank", "stable rank",
+    ]  # fmt: skip
+    assert end.data[0]["x"] == ["blocks.0.linear", "blocks.1.linear"]
+    assert end.data[-1]["x"] == ["blocks.0.linear", "blocks.1.linear", "classifier"]
+    np.testing.assert_allclose(end.data[0]["y"], [3 + 9 / 201**0.9, 3 + 10 / 201**0.9], rtol=1e-4)
+    for figure in section.figures:
+        assert [(shape["y0"], shape["y1"]) for shape in figure.layout["shapes"]] == [(3, 3)]
+        assert [frame.epoch for frame in figure.frames] == [0, 1, 3, 6, 12, 30, 80, 200]
+    assert section.legend[-1].label == "C − 1 = 3"
+
+
+def test_layers_that_have_weights_alone_are_no_place_in_the_depth(view):
+    assert view.layers == ("blocks.0", "blocks.1", "head.input")
+    assert view.weight_layers == ("blocks.0.linear", "blocks.1.linear")
+
+
+def test_without_weights_there_are_the_ranks_of_features_alone(view):
+    frame = view.frame[~view.frame["measure"].str.contains("_weight|_classifier")]
+    section = ranks.section(dataclasses.replace(view, frame=frame))
+    assert section is not None
+    assert [figure.title for figure in section.figures] == ["Ranks of features"]
+    assert ranks.section(dataclasses.replace(view, frame=frame[~frame["measure"].str.contains("rank")])) is None
+    spectrum = spectra.section(dataclasses.replace(view, frame=frame))
+    assert spectrum is not None
+    assert [figure.title for figure in spectrum.figures] == ["Singular values, largest first"]
+
+
+def test_spectra_of_weights_have_a_figure_of_their_own(view):
+    section = spectra.section(view)
+    assert section is not None
+    assert [figure.title for figure in section.figures] == [
+        "Singular values, largest first", "Singular values of weights, largest first",
+    ]  # fmt: skip
+    end = section.figures[1].frames[-1].data
+    assert [trace["name"] for trace in end] == ["blocks.0.linear", "blocks.1.linear"]
+    np.testing.assert_allclose(end[0]["y"][:3], [1, 0.8, 0.7], rtol=1e-4)
+    assert [key.label for key in section.legend] == [
+        "blocks.0", "blocks.1", "head's input", "classifier",
+        "blocks.0.linear (weights)", "blocks.1.linear (weights)", "C − 1 = 3",
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ from sample import EPOCHS, VERTICES, make_run
 from deepcollapse.errors import RunError
 from deepcollapse.records import Record, Run
 from deepcollapse.report import write_page
-from deepcollapse.report.figures import angles, classes, collapse, laws, layers, simplex, spectra, training
+from deepcollapse.report.figures import angles, classes, collapse, laws, layers, ranks, simplex, spectra, training
 from deepcollapse.report.view import distinct, few, views
 
 EVIL = "<script>alert(1)</script>"
@@ -78,6 +78,7 @@ def test_several_runs_share_curves_and_have_parts_of_their_own(page):
         "The law of equi-separation",
         "Class by class",
         "Angles between classes",
+        "Ranks by layer",
         "Singular values by layer",
         "Four classes in space",
     ]
@@ -112,14 +113,14 @@ def test_several_runs_share_curves_and_have_parts_of_their_own(page):
 def figures_of(run):
     view = views(run)[0]
     sections = [collapse.section([view]), training.section([view])]
-    sections += [part.section(view) for part in (layers, laws, classes, angles, spectra, simplex)]
+    sections += [part.section(view) for part in (layers, laws, classes, angles, ranks, spectra, simplex)]
     figures = [figure for part in sections if part is not None for figure in part.figures]
     return [*figures, simplex.picture(view)]
 
 
 def test_plotly_knows_every_attribute(run):
     figures = figures_of(run)
-    assert len(figures) == 19
+    assert len(figures) == 22
     for figure in figures:
         for frame in figure.frames:
             go.Figure(data=frame.data, layout=figure.layout | frame.layout)
@@ -155,6 +156,7 @@ def test_arrays_that_are_gone_leave_the_rest(tmp_path):
         "Accuracy and loss",
         "Layer by layer",
         "The law of equi-separation",
+        "Ranks by layer",
         "Numbers, recipe and provenance",
     ]
 
@@ -163,7 +165,7 @@ def test_a_network_measured_once_has_depth_but_no_curves(tmp_path):
     run = make_run(tmp_path / "r", epochs=(12,))
     text = write_page(run, tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Neural collapse over training" not in text
-    assert [block["control"] for block in blocks(text)] == [None, "select", *[None] * 6]
+    assert [block["control"] for block in blocks(text)] == [None, "select", *[None] * 9]
 
 
 def test_no_runs_is_an_error(tmp_path):
@@ -200,6 +202,8 @@ def test_the_classifier_has_its_line_among_the_singular_values(run):
         "blocks.1",
         "head's input",
         "classifier",
+        "blocks.0.linear (weights)",
+        "blocks.1.linear (weights)",
         "C − 1 = 3",
     ]
     colors = [trace["line"]["color"] for trace in section.figures[0].frames[-1].data]

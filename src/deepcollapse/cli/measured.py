@@ -41,6 +41,14 @@ FUNCTION_RANKS = {
     "partial_jacobian_rank_svd": "SVD",
     "perturbed_dimension": "perturbed",
 }
+# Titles of the table of weights, and the measures below them; all of 80 characters with a layer's name.
+WEIGHT_RANKS = {
+    "numerical": "numerical_rank",
+    "at\n1 %": "rank_at_one_percent",
+    "stable": "stable_rank",
+    "effec-\ntive": "effective_rank",
+    "above\nnoise": "rank_above_noise_edge",
+}
 LAYER_ROWS = ("within_class_variability", "nearest_class_mean_accuracy")
 
 # (measure, layer) -> column -> value
@@ -58,6 +66,8 @@ def show(train: "Measurement", test: "Measurement | None", asked: Sequence[str])
         _table("at the head's input", {key[0]: cells[key] for key in HEAD_ROWS if key in cells})
     for measure in dict.fromkeys(by_layer):
         _table(f"{measure} of", {layer: row for (name, layer), row in cells.items() if name == measure})
+    if not asked:
+        show_weights(train.records)
     _show_function_ranks(cells)
     _show_predictions([record for record in train.records if record.baseline in MODELS], cells, asked)
     for note in train.notes:
@@ -74,6 +84,27 @@ def _show_function_ranks(cells: Cells) -> None:
     _table("rank as a function of the input", ranks)
     needed = ("classification_dimension", "centred_classification_dimension")
     _table("for the classifier", {name: cells[name, "head.input"] for name in needed if (name, "head.input") in cells})
+
+
+def show_weights(records: "Iterable[Record]") -> None:
+    """The ranks of every layer's weights beside their shape, the classifier's last; nothing where none were taken."""
+    from deepcollapse.report.words import number
+
+    found: dict[str, dict[str, float | None]] = {}
+    for record in records:
+        for suffix in ("_weight", "_classifier"):
+            if record.measure.endswith(suffix) and record.baseline is None and record.array is None:
+                value = None if record.value is None else float(record.value)
+                found.setdefault(record.layer, {})[record.measure.removesuffix(suffix)] = value
+    rows = []
+    for layer, row in sorted(found.items(), key=lambda item: item[0] == "head"):
+        if "rows" in row:
+            shape = f"{number(row['rows'], 6)} x {number(row['columns'], 6)}"
+            rows.append((layer, shape, *(number(row.get(measure)) for measure in WEIGHT_RANKS.values())))
+    if rows:
+        print()
+        titles = ["ranks of weights", "shape", *WEIGHT_RANKS]
+        show_table(titles, rows, right=range(1, len(titles)))
 
 
 def _show_predictions(predicted: "Sequence[Record]", cells: Cells, asked: Sequence[str]) -> None:

@@ -47,8 +47,10 @@ def standing_facts(evidence: Evidence) -> tuple[list[Record], dict[str, Tensor]]
     ]
     if (spectrum := arrays.get(f"{HEAD}/singular_values_classifier")) is not None:
         # As of every other layer's weights.
-        norms = {"spectral_norm_classifier": spectrum[0], "frobenius_norm_classifier": spectrum.norm()}
-        records += [Record(layer=HEAD, measure=m, value=float(v), unit="weight", **how) for m, v in norms.items()]
+        sides = {"rows": evidence.moments.num_classes, "columns": evidence.moments.dim}
+        norms = {"spectral_norm": spectrum[0], "frobenius_norm": spectrum.norm()}
+        told = [*((m, v, m) for m, v in sides.items()), *((m, v, "weight") for m, v in norms.items())]
+        records += [Record(layer=HEAD, measure=f"{m}_classifier", value=float(v), unit=u, **how) for m, v, u in told]
     if evidence.bias is not None:
         records.append(Record(layer=HEAD, measure="bias_norm", value=float(evidence.bias.norm()), unit="logit", **how))
     for key in arrays:

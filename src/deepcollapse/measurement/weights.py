@@ -47,9 +47,10 @@ def measure_weights(
     projection of queries, keys and values is three matrices. A module, or weight, that occurs several times is measured
     once, under its first name. Lookup tables (embeddings) are left out.
 
-    A weight that holds NaN, has no entries or whose shorter side is above `max_weight_dim` gives NaN with the reason in
-    the note. The classifier is a layer like any other here; `measure` records its ranks as `..._classifier` of "head",
-    and those of all others as here. Raises UnknownNameError for measures that there are not.
+    A weight that holds NaN, has no entries or whose shorter side is above `max_weight_dim` (a quarter of that for the
+    spatial unfolding, which is nearly square and costs the most) gives NaN with the reason in the note. The classifier
+    is a layer like any other here; `measure` records its ranks as `..._classifier` of "head", and those of all others
+    as here. Raises UnknownNameError for measures that there are not.
 
     >>> network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2, bias=False))
     >>> weights = measure_weights(network)
@@ -138,7 +139,7 @@ def _of_matrix(weight: WeightMatrix, metrics: Sequence[Metric], limit: int) -> t
     matrix = weight.matrix
     sides = {"rows": len(matrix), "columns": matrix.shape[1]}
     records = [_record(weight, name, value=value, unit=name) for name, value in sides.items()]
-    reason = _why_not(matrix, limit)
+    reason = _why_not(matrix, limit // 4 if weight.suffix == SPATIAL_SUFFIX else limit)
     s = None if reason else singular_values(matrix)
     norms = {"spectral_norm": math.nan, "frobenius_norm": math.nan}
     if s is not None:
@@ -160,7 +161,7 @@ def _why_not(matrix: Tensor, limit: int) -> str | None:
         return f"the weight holds {bad} NaN or infinite entries"
     if min(matrix.shape) > limit:
         sides = " x ".join(map(str, matrix.shape))
-        return f"the shorter side of {sides} is above max_weight_dim={limit}, so no singular values were taken"
+        return f"the shorter side of {sides} is above {limit} (see max_weight_dim), so no singular values were taken"
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deepcollapse.records import Run, atomic_write
 from deepcollapse.report import beside, frame, html, top
-from deepcollapse.report.figures import angles, classes, collapse, laws, layers, simplex, spectra, training
+from deepcollapse.report.figures import angles, classes, collapse, laws, layers, ranks, simplex, spectra, training
 from deepcollapse.report.figures.style import Section
 from deepcollapse.report.summary import at
 from deepcollapse.report.view import View, views
@@ -51,7 +51,7 @@ def _body(seen: list[View], title: str) -> str:
             anchor = f"part-{len(sections) + 1}"
             sections.append((anchor, f"Run {view.label}"))
             parts.append(f'<h2 id="{anchor}">Run {escape(view.label)}</h2>')
-        for part in (layers, laws, classes, angles, beside, spectra, simplex):
+        for part in (layers, laws, classes, angles, beside, ranks, spectra, simplex):
             tables = beside.tables(view) if part is beside else ""
             add(part.section(view), view.label, 3 if several else 2, extra=tables)
     parts.insert(1, frame.contents([(anchor, name) for anchor, name in sections if name]))

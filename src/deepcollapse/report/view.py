@@ -16,6 +16,8 @@ from deepcollapse.records.read import record_files
 
 # Layers that are no place in the network's depth.
 NOT_A_DEPTH = ("network", "head", "all")
+# What measures of a layer's weights end in: a layer that has no others is no place where features are.
+OF_WEIGHTS = ("_weight", "_weight_spatial")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +86,15 @@ class View:
         return tuple(layer for layer in self._named if layer != self._twin)
 
     @cached_property
+    def weight_layers(self) -> tuple[str, ...]:
+        """Layers whose weights were measured, as the records first name them; the classifier is not among them."""
+        weights: Any = self.frame[self.frame["measure"].str.endswith(OF_WEIGHTS)]
+        return tuple(layer for layer in weights["layer"].unique() if layer not in NOT_A_DEPTH)
+
+    @cached_property
     def _named(self) -> list[str]:
-        named = [layer for layer in self.frame["layer"].unique() if layer not in NOT_A_DEPTH]
+        features: Any = self.frame[~self.frame["measure"].str.endswith(OF_WEIGHTS)]
+        named = [layer for layer in features["layer"].unique() if layer not in NOT_A_DEPTH]
         return sorted(named, key=lambda layer: {"input": -1, "head.input": 1}.get(layer, 0))
 
     @cached_property

@@ -94,6 +94,29 @@ WORDS: dict[str, Words] = {
     "effective_rank": Words("", "effective rank", "How many directions are in real use.", "C - 1"),
     "stable_rank": Words("", "stable rank", "Total energy over that of the strongest direction.", "C - 1"),
     "participation_ratio": Words("", "participation ratio", "How many directions share the variance.", "C - 1"),
+    "energy_effective_rank": Words("", "energy effective rank", "The effective rank, counted in energy.", "C - 1"),
+    "nuclear_rank": Words("", "nuclear rank", "All strengths together over the strongest.", "C - 1"),
+    "energy_rank": Words("", "energy rank", "How many directions hold 99 % of the energy.", None),
+    "numerical_rank": Words("", "numerical rank", "How many directions stand above rounding.", "C - 1"),
+    "rank_at_one_percent": Words(
+        "", "rank at 1 %", "How many directions have at least 1 % of the strength of the strongest.", "C - 1"
+    ),
+    "rank_above_noise_edge": Words(
+        "", "rank above noise", "How many directions stand above what noise of the same size would give.", None
+    ),
+    "rank_by_hard_threshold": Words(
+        "", "rank by the hard threshold", "How many directions are worth keeping against noise of their size.", None
+    ),
+    "spectral_norm": Words("", "spectral norm", "The strength of the strongest direction.", None),
+    "frobenius_norm": Words("", "Frobenius norm", "The strength of all directions together.", None),
+    "rows": Words("", "rows", "How many outputs the matrix has.", None),
+    "columns": Words("", "columns", "How many inputs the matrix has.", None),
+    "total_cluster_variation": Words(
+        "TCV", "total cluster variation", "How far samples lie from their class mean, squared, on average.", 0
+    ),
+    "relative_cluster_variation": Words(
+        "TCV", "relative cluster variation", "The share of the features' energy that is spread within classes.", 0
+    ),
     "rankme": Words("", "RankMe", "The effective rank of features that were not centred.", None),
     "alpha_req": Words("", "decay of the spectrum", "How fast the eigenvalues fall off, as a power.", None),
     "covariance_rank": Words("", "numerical rank of the covariance", "How many directions are in use at all.", None),
@@ -165,7 +188,13 @@ WORDS: dict[str, Words] = {
 }
 
 # What a generic measure was applied to, as its name's ending says.
-SUFFIXES = {"_means": "class means", "_classifier": "classifier", "_features": "features"}
+SUFFIXES = {
+    "_means": "class means",
+    "_classifier": "classifier",
+    "_features": "features",
+    "_weight_spatial": "weights, height against width",
+    "_weight": "weights",
+}
 
 
 def words_for(measure: str) -> Words:

@@ -1,4 +1,4 @@
-"""Singular values of each layer's features and of the classifier."""
+"""Singular values of each layer's features, of the classifier, and of every other layer's weights."""
 
 import math
 from typing import Any
@@ -24,42 +24,54 @@ from deepcollapse.report.view import View, few
 
 # Enough for a line on a logarithmic axis; the first ones, where collapse shows, are all there.
 MOST_VALUES = 64
+# More lines than these no one tells apart.
+MOST_WEIGHTS = 12
 # What is this far below the first is rounding, and would squeeze the rest.
 _FLOOR = 1e-8
 
 
 def section(view: View) -> Section | None:
-    """One figure with a slider over epochs: a line a layer; None where no spectra were kept."""
-    kept = {
-        layer: view.references(measure, layer, view.split)
-        for layer, measure in [*((layer, "singular_values_features") for layer in view.layers), _HEAD]
-    }
-    kept = {layer: references for layer, references in kept.items() if references}
-    if not kept:
+    """Features and the classifier in one figure, weights in another, a slider over epochs; None without spectra."""
+    layers, weights = view.layers, _evenly(view.weight_layers)
+    features = {layer: ("singular_values_features", depth_color(i, len(layers))) for i, layer in enumerate(layers)}
+    features |= {"head": ("singular_values_classifier", PALETTE[1])}
+    of_weights = {layer: ("singular_values_weight", depth_color(i, len(weights))) for i, layer in enumerate(weights)}
+    rank, figures, legend = (view.num_classes or 0) - 1, [], []
+    for what, places in (("", features), (" of weights", of_weights)):
+        shown, frames = _frames(view, places)
+        if frames:
+            figures.append(_figure(f"Singular values{what}, largest first", frames, rank))
+            legend += [Key(view.name_of(layer) + (what and " (weights)"), places[layer][1]) for layer in shown]
+    if not figures:
         return None
-    colors = {layer: depth_color(i, len(view.layers)) for i, layer in enumerate(view.layers)} | {"head": PALETTE[1]}
+    if rank > 0:
+        legend.append(Key(f"C − 1 = {rank}", GREY, "dash"))
+    intro = (
+        "How many directions each layer uses: the singular values of its features, and of its weights, largest first, "
+        "over the largest. With C classes, a collapsed layer needs C − 1 of them and no more."
+    )
+    return Section("Singular values by layer", intro, figures, legend)
+
+
+def _frames(view: View, places: dict[str, tuple[str, str]]) -> tuple[list[str], list[Frame]]:
+    """The layers whose spectra were kept, and a state an epoch: a line a layer."""
+    kept = {layer: found for layer, (m, _) in places.items() if (found := view.references(m, layer, view.split))}
     epochs = few(sorted({epoch for references in kept.values() for epoch in references}), MOST_EPOCHS, [view.onset])
     frames = []
     for epoch in epochs:
         arrays = {layer: view.array(r[epoch]) for layer, r in kept.items() if epoch in r}
         known = {layer: a for layer, a in arrays.items() if a is not None and a.size and a.max() > 0}
-        data = [_line(view.name_of(layer), a, colors[layer]) for layer, a in known.items()]
+        data = [_line(view.name_of(layer), a, places[layer][1]) for layer, a in known.items()]
         if data:
             frames.append(Frame(epoch_label(view, epoch), data, epoch=epoch))
-    if not frames:
-        return None
-    legend = [Key(view.name_of(layer), colors[layer]) for layer in kept]
-    rank = (view.num_classes or 0) - 1
-    if rank > 0:
-        legend.append(Key(f"C − 1 = {rank}", GREY, "dash"))
-    intro = (
-        "How many directions each layer uses: the singular values of its features, largest first, over the largest. "
-        "With C classes, a collapsed layer needs C − 1 of them and no more."
-    )
-    return Section("Singular values by layer", intro, [_figure(frames, rank)], legend)
+    return list(kept), frames
 
 
-def _figure(frames: list[Frame], rank: int) -> Figure:
+def _evenly(layers: tuple[str, ...]) -> list[str]:
+    return [layers[i] for i in few(range(len(layers)), MOST_WEIGHTS)]
+
+
+def _figure(title: str, frames: list[Frame], rank: int) -> Figure:
     values = [y for frame in frames for trace in frame.data for y in trace["y"]]
     longest = max(trace["x"][-1] for frame in frames for trace in frame.data)
     ticks = [m * 10**e for e in range(len(str(longest))) for m in (1, 2, 5) if m * 10**e <= longest]
@@ -69,11 +81,7 @@ def _figure(frames: list[Frame], rank: int) -> Figure:
     marks = [_rank_line(rank)] if rank > 0 else []
     control: dict[str, Any] = {"control": "slider"} if len(frames) > 1 else {}
     looks = "At collapse, the lines stay level up to C − 1 (dashed) and drop away steeply after it."
-    title = "Singular values, largest first"
     return Figure(title, frames, layout(x, y, shapes=marks), height=380, wide=True, looks=looks, **control)
-
-
-_HEAD = ("head", "singular_values_classifier")
 
 
 def _line(name: str, values: np.ndarray, color: str) -> Trace:
