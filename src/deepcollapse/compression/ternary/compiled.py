@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.compression.ternary.point import TOLERANCE, Move, Point
+from deepcollapse.compression.ternary.point import TOLERANCE, Engine, Move, Point
 from deepcollapse.compression.ternary.stages import Affine, Function, Plain, Stage
 
 # A kind, as the kernels number it, and its two parameters.
 _Step = tuple[int, np.ndarray | float, np.ndarray | float]
 
 
-class CompiledTrials:
+class CompiledTrials(Engine):
     """An engine on numba; decisions are those of the torch engine."""
 
     def __init__(self, point: Point, features: Tensor, labels: Tensor, squared: bool) -> None:
@@ -54,7 +54,8 @@ class CompiledTrials:
         return self.loss
 
     @staticmethod
-    def _write(flat: Tensor, start: int, part: Tensor) -> None:
+    def _write(flat: Tensor, at: np.integer, part: Tensor) -> None:
+        start = int(at)
         flat[start : start + part.numel()].view(part.shape).copy_(part)
 
     def losses(self, coordinates: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def _result(network: nn.Module, run: Run, runs: tuple[float, ...], seconds: floa
             continue
         layer, rows = cast(nn.Linear, found.get_submodule(stage.name)), len(stage.weight) - 1
         scales[stage.name] = point.scales[index]
-        codes[stage.name] = point.codes[index][:rows].T.reshape(layer.weight.shape).clone()
+        codes[stage.name] = point.codes[index][:rows].T.reshape(layer.weight.shape).contiguous()
         with torch.no_grad():
             layer.weight.copy_(stage.weight[:rows].T.reshape(layer.weight.shape))
             if len(point.codes[index]) > rows:

@@ -220,7 +220,7 @@ def _trial(stage, row, column, delta, loss, net, state, work):
     which, changes = which[:count], changes[:count]
     if stage == last and not squared and largest < _FAR:
         return loss + _by_logit(column, which, changes, net, state) / n
-    if stage == last - 1 and len(steps) and largest * (steps[-1] - steps[0]) < _FAR:
+    if stage == last - 1 and len(steps) and largest * max(abs(steps[0]), abs(steps[-1])) < _FAR / 2:
         return loss + _by_factors(column, which, changes, net, state) / n
     return loss + _in_full(stage, column, which, changes, net, state, old, new) / n
 

@@ -1,7 +1,7 @@
 """Where a search stands: the index of every searched weight's value, and the rule by which a weight is moved."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,26 +23,26 @@ class Move:
     loss: float
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """One way to try single weights on fixed samples; all of them take the same decisions."""
 
     loss: float
 
+    @abstractmethod
     def refresh(self) -> float:
         """Make everything kept anew from the weights, which stops drift; returns the loss."""
-        ...
 
+    @abstractmethod
     def losses(self, coordinates: Tensor) -> Tensor:
         """The loss with each coordinate at each value and all else as it is, (coordinates, values)."""
-        ...
 
+    @abstractmethod
     def sweep(self, coordinates: Tensor, moves: list[Move]) -> None:
         """Try the coordinates one after the other, move each as `chosen` says, and add its move to the list."""
-        ...
 
+    @abstractmethod
     def apply(self, coordinate: int, value: int) -> None:
         """Move one coordinate."""
-        ...
 
 
 class Point:

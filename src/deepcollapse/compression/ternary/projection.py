@@ -17,15 +17,15 @@ def ternary_projection(weight: Float[Tensor, "..."]) -> tuple[Float[Tensor, "...
     have its shape and type, the scale its unit. A zero or empty weight gives zeros and scale 0. Raises NonFiniteError.
     Source: Li, Zhang & Liu 2016.
 
-    >>> ternary_projection(torch.tensor([[0.9, -0.2, 0.05], [-1.1, 0.4, -0.6]]).double())
+    >>> ternary_projection(torch.tensor([[1.0, -0.25, 0.0], [-1.0, 0.5, -0.5]]))
     (tensor([[ 1.,  0.,  0.],
-            [-1.,  1., -1.]], dtype=torch.float64), 0.75)
+            [-1.,  1., -1.]]), 0.75)
     """
     _refuse_nonfinite(weight)
     size = weight.detach().double().abs()
     kept = size > 0.7 * (size.mean() if size.numel() else 0.0)
     scale = size[kept].mean().item() if kept.any() else 0.0
-    return weight.detach().sign() * kept, scale
+    return weight.detach().sign().where(kept, 0.0), scale
 
 
 def project(
@@ -37,8 +37,8 @@ def project(
     one half-way; a scale not given minimises the squared distance, alternating with the assignment. -1, 0, 1 without a
     scale follow `ternary_projection`. Where no scale is better than another (a zero weight) it is 1.
 
-    >>> project(torch.tensor([0.5, -0.2, 1.3]), torch.tensor([-1.0, 1.0]).double())
-    (tensor([1, 0, 1]), 0.6666666666666666)
+    >>> project(torch.tensor([0.5, -0.25, 1.5]), torch.tensor([-1.0, 1.0]).double())
+    (tensor([1, 0, 1]), 0.75)
     """
     _refuse_nonfinite(weight)
     w = weight.detach().double()

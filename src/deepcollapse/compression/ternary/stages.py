@@ -26,8 +26,8 @@ class Affine:
     shift: Tensor
 
     def __call__(self, a: Tensor, channels: Tensor) -> Tensor:
-        """Channels (k, samples, ...) of the numbers given."""
-        shape = (len(a), 1, *([self.scale.shape[1]] if self.scale.shape[1] > 1 else [1] * (a.ndim - 2)))
+        """Channels (k, samples, ...) of the numbers given, or all of one channel."""
+        shape = (len(channels), 1, *([self.scale.shape[1]] if self.scale.shape[1] > 1 else [1] * (a.ndim - 2)))
         return a * self.scale[channels].reshape(shape) + self.shift[channels].reshape(shape)
 
 

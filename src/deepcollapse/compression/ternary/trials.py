@@ -5,18 +5,21 @@ by (change of o) times its row o: O(samples * next width). Layers above that run
 whole channel as it was (a dead relu) leaves the loss as it was. Everything is float64.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from deepcollapse.compression.ternary.point import Move, Point, chosen
+from deepcollapse.compression.ternary.point import Engine, Move, Point, chosen
 from deepcollapse.compression.ternary.stages import Stage
 
 LIMIT = 1 << 18  # numbers in the largest temporary of a block: 2 MiB, which stays in a processor's cache
-_FAR = 300.0  # exp of twice as much is still a number
+_WORTH_GROUPING = 8  # trials a column from which on they are taken column by column
+_FAR = 150.0  # a product of four exponentials of it is still a number
 _FIRST_BLOCK, _LARGEST_BLOCK = 32, 4096
 
 
-class TorchTrials:
+class TorchTrials(Engine):
     """An engine on torch: any chain."""
 
     def __init__(self, point: Point, features: Tensor, labels: Tensor, squared: bool, limit: int = LIMIT) -> None:
@@ -39,7 +42,7 @@ class TorchTrials:
     def _run(self, stage: Stage, a: Tensor) -> Tensor:
         self.x.append(stage.inputs(a))
         self.z.append(stage.mapped(self.x[-1], stage.places(a)))
-        self.a.append(stage.passed(self.z[-1]))
+        self.a.append(_own(stage.passed(self.z[-1]), self.z[-1]))
         return self.a[-1]
 
     def _weigh(self) -> None:
@@ -59,10 +62,26 @@ class TorchTrials:
         for index in stages.unique().tolist():
             which, value = ((stages == index)[:, None] & (values != codes[:, None])).nonzero(as_tuple=True)
             delta = point.scales[index] * point.values[value] - point.scales[index] * point.values[codes[which]]
-            for part in torch.arange(len(which)).split(max(1, self.limit // self._size(index))):
-                tried = self._block(index, rows[which[part]], columns[which[part]], delta[part])
-                found[which[part], value[part]] = tried
+            for part, channels in self._parts(index, columns[which]):
+                at, v = which[part], value[part]
+                found[at, v] = self._block(index, rows[at], channels, delta[part])
         return found
+
+    def _parts(self, index: int, columns: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Trials of one stage in parts that memory allows, each with the columns of its trials.
+
+        Where many trials share a column a part is of one column, named once: then nothing of it need be copied.
+        """
+        most = max(1, self.limit // self._size(index))
+        different, counts = columns.unique(return_counts=True)
+        if len(columns) < _WORTH_GROUPING * len(different):
+            for part in torch.arange(len(columns)).split(most):
+                yield part, columns[part]
+            return
+        groups = columns.argsort(stable=True).split(counts.tolist())
+        for column, group in zip(different.split(1), groups, strict=True):
+            for part in group.split(most):
+                yield part, column
 
     def _size(self, index: int) -> int:
         """Numbers in the largest temporary of one trial."""
@@ -72,58 +91,69 @@ class TorchTrials:
         return max([self.z[index][0].numel(), *(max(x.numel(), z.numel()) for x, z in after)])
 
     def _block(self, index: int, rows: Tensor, columns: Tensor, delta: Tensor) -> Tensor:
-        """The loss of each trial of one stage, (trials,)."""
+        """The loss of each trial of one stage, (trials,); `columns` holds each one's, or one for all."""
         stage, z = self.point.stages[index], self.z[index]
         moved = self.x[index][rows].reshape(len(rows), *z.shape[1:])
         moved = torch.addcmul(z[columns], moved, delta.reshape(-1, *[1] * (z.ndim - 1)))
         a = stage.passed(moved, columns)
         if index == len(self.a) - 1:
             return self._last(columns, a)
-        change = a - self.a[index][columns]
-        alive = change.flatten(1).any(dim=1)
+        change = a.sub_(self.a[index][columns])
+        largest = torch.linalg.vector_norm(change.flatten(1), torch.inf, dim=1)
+        alive = largest > 0
+        if alive.all():
+            return self._onwards(index + 1, columns, change, largest)
         found = torch.full((len(rows),), self.loss, dtype=torch.float64)
         if alive.any():
-            every = bool(alive.all())
-            found[alive] = self._onwards(
-                index + 1, columns if every else columns[alive], change if every else change[alive]
-            )
+            channels = columns if len(columns) == 1 else columns[alive]
+            found[alive] = self._onwards(index + 1, channels, change[alive], largest[alive])
         return found
 
-    def _onwards(self, index: int, channels: Tensor, change: Tensor) -> Tensor:
+    def _onwards(self, index: int, channels: Tensor, change: Tensor, largest: Tensor) -> Tensor:
         """The loss of each trial that changes one channel entering a stage by `change` (trials, samples, ...)."""
-        if self._few_factors(index):
-            return self._by_factors(index, channels, change)
-        return self._in_full(index, channels, change)
+        if not self._few_factors(index):
+            return self._in_full(index, channels, change)
+        steps = self.point.scales[index] * self.point.values
+        near = largest * steps.abs().max() <= _FAR
+        if near.all():
+            return self._by_factors(index, channels, change.flatten(1), steps.tolist())
+        channels = channels.expand(len(change))
+        found = torch.empty(len(change), dtype=torch.float64)
+        found[~near] = self._in_full(index, channels[~near], change[~near])
+        if near.any():
+            found[near] = self._by_factors(index, channels[near], change[near].flatten(1), steps.tolist())
+        return found
 
     def _few_factors(self, index: int) -> bool:
         """Whether a stage's weights are of the set and its sums are the logits."""
         stage = self.point.stages[index] if index == len(self.point.stages) - 1 else None
         return stage is not None and stage.chosen and not stage.after and stage.taps == 1 and not self.squared
 
-    def _by_factors(self, index: int, channels: Tensor, change: Tensor) -> Tensor:
+    def _by_factors(self, index: int, channels: Tensor, change: Tensor, steps: list[float]) -> Tensor:
         """The same before the last stage, whose weights w are of few values.
 
         A change d multiplies exp(logit) by exp(d w), so sums of exp(logit) over the classes of each value do for all.
         """
-        steps, logits = self.point.scales[index] * self.point.values, self.z[index]
-        far = change.abs().amax(dim=1) * (steps[-1] - steps[0]) > _FAR
-        if far.any():
-            found = torch.empty(len(change), dtype=torch.float64)
-            found[far] = self._in_full(index, channels[far], change[far])
-            if not far.all():
-                found[~far] = self._by_factors(index, channels[~far], change[~far])
-            return found
-        peak = logits.amax(dim=0)
+        stage, logits = self.point.stages[index], self.z[index]
         if self.sums is None:
-            codes = self.point.codes[index][: self.point.stages[index].channels]
-            own = codes == torch.arange(len(steps))[:, None, None]
-            self.sums = own.double() @ (logits - peak).exp()
-        total = torch.zeros_like(change)
-        for step, sums in zip(steps.tolist(), self.sums, strict=True):
-            total += sums[channels] if step == 0 else sums[channels].mul_((change * step).exp_())
-        weight = self.point.stages[index].weight[:-1][:, self.labels]
-        fixed = (peak - logits.gather(0, self.labels[None])[0]).mean()
-        return fixed + (total.log_() - change * weight[channels]).mean(dim=1)
+            self.peak = logits.amax(dim=0)
+            own = self.point.codes[index][: stage.channels] == torch.arange(len(steps))[:, None, None]
+            self.sums = own.double() @ (logits - self.peak).exp()
+        if len(steps) == 3 and steps[1] == 0 and steps[0] == -steps[2]:
+            factor = (change * steps[2]).exp_()
+            total = torch.addcmul(self.sums[1][channels], self.sums[2][channels], factor)
+            total.addcdiv_(self.sums[0][channels], factor)
+        else:
+            total = torch.zeros_like(change)
+            for step, sums in zip(steps, self.sums, strict=True):
+                total.addcmul_(sums[channels], (change * step).exp_())
+        # A logarithm for every second sample: products of two stay in range where changes are at most _FAR.
+        half = total.shape[1] // 2
+        logs = (total[:, :half] * total[:, half : 2 * half]).log_().sum(dim=1) + total[:, 2 * half :].log().sum(dim=1)
+        of_labels = torch.nn.functional.one_hot(self.labels, len(logits)).double()
+        moved = ((change @ of_labels) * stage.weight[channels]).sum(dim=1)
+        fixed = self.peak.sum() - logits.gather(0, self.labels[None]).sum()
+        return (fixed + logs - moved) / len(self.labels)
 
     def _in_full(self, index: int, channels: Tensor, change: Tensor) -> Tensor:
         trials, stages = len(change), self.point.stages[index:]
@@ -137,6 +167,7 @@ class TorchTrials:
         """Z of the next stage for each trial, (columns, trials, samples, ...)."""
         stage, z = self.point.stages[index], self.z[index]
         weight = stage.weight[:-1].reshape(stage.channels, stage.taps, -1)[channels]
+        weight = weight.expand(len(change), -1, -1)
         if stage.taps == 1 and z.ndim == 2:
             return torch.addcmul(z[:, None], weight[:, 0].T[..., None], change.reshape(1, len(change), -1))
         taken = stage.taken(change)
@@ -197,11 +228,16 @@ class TorchTrials:
         first = int(channel) * stage.taps
         self.z[index] = self._next_map(index, channel, change)[:, 0]
         self.x[index][first : first + stage.taps] = stage.taken(a)[0]
-        self.a[index] = after = stage.passed(self.z[index])
+        self.a[index] = after = _own(stage.passed(self.z[index]), self.z[index])
         rest = self.point.stages[index + 1 :]
         del self.x[index + 1 :], self.z[index + 1 :], self.a[index + 1 :]
         for later in rest:
             after = self._run(later, after)
+
+
+def _own(a: Tensor, z: Tensor) -> Tensor:
+    """A copy where functions that change nothing handed Z on: it is written to before its image is compared."""
+    return a.clone() if a.data_ptr() == z.data_ptr() else a
 
 
 def mean_loss(logits: Tensor, labels: Tensor, squared: bool) -> Tensor:
