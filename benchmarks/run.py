@@ -20,6 +20,7 @@ NAMES = {
     "storage_size": "bytes of pruned and quantised layers, beside sparse columns, gzip, zstd, entropy",
     "coded_product": "products straight from coded weights, beside scipy's sparse and torch's dense ones",
     "truncated_layer": "a layer of lower rank beside the dense one: where it is faster, and where not",
+    "ternary_trials": "trials of single ternary weights, batched and compiled, beside forward passes",
 }
 SIZES = ("full", "small", "tiny")
 
