@@ -188,3 +188,18 @@ def test_places_without_weights_are_named(tmp_path):
 def test_checkpoints_of_something_else_are_refused(tmp_path, content, expected):
     torch.save(content, tmp_path / "c.pt")
     assert refused(tmp_path / "c.pt") == f"{tmp_path / 'c.pt'} {expected}"
+
+
+def test_a_safetensors_header_whose_length_begins_as_a_pickle_does_is_no_pickle(tmp_path):
+    from safetensors.torch import save
+
+    network = nn.Linear(3, 2)
+    for padding in range(0, 640, 8):  # headers are padded to eight bytes
+        data = save(dict(network.state_dict()), metadata={"padding": "x" * padding})
+        if data[:1] == b"\x80":
+            break
+    (tmp_path / "weights.safetensors").write_bytes(data)
+    assert data[:1] == b"\x80"
+    loaded = nn.Linear(3, 2)
+    load_weights(loaded, tmp_path / "weights.safetensors")
+    assert torch.equal(loaded.weight, network.weight)

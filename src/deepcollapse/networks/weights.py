@@ -62,8 +62,9 @@ def _file(path: Path) -> Path:
 def _read(file: Path) -> Any:
     """What the file holds, told by its first bytes and not by its suffix; nothing in it is executed."""
     with file.open("rb") as opened:
-        start = opened.read(2)
-    is_torch = start == b"PK" or start[:1] == b"\x80"
+        start = opened.read(9)
+    # The length of its header, with which a safetensors file begins, may look like a pickle's first bytes.
+    is_torch = start[:2] == b"PK" or (start[:1] == b"\x80" and start[8:] != b"{")
     try:
         if is_torch:
             # Handed over open, since torch reads a path by its suffix; its warnings on formats are in the errors below.
