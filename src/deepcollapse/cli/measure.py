@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from deepcollapse.cli.bounds import show_bounds
 from deepcollapse.cli.measured import show
 from deepcollapse.cli.subject import Subject
 from deepcollapse.cli.terminal import duration, say, say_json
@@ -39,11 +40,14 @@ class Measure:
     """Also measure an untrained copy, and shuffled labels: what no collapse looks like."""
     predictions: bool = False
     """Also say what theory's models predict for the training data: layer-peeled, unconstrained features, SELI."""
+    bounds: bool = False
+    """Also say how far each layer's weight is from rank k, the number of classes, and what weight decay and variability
+    within classes allow; one pass forwards and back over the training data."""
     function_rank: int | None = None
     """Also take the ranks of each layer as a function of the input, at so many training inputs (some 10 serve): partial
     Jacobians, perturbed copies, and how many dimensions the classifier needs."""
     weight_decay: float | None = None
-    """The weight decay that the network was trained with, for predictions; that of the run, if not given."""
+    """The weight decay of training, for --predictions and --bounds; that of the run, if not given."""
     out: Path | None = None
     """Run folder for the records and the page; nothing is written where not given."""
     pretrained: bool = False
@@ -99,6 +103,8 @@ class Measure:
             train, test = self._measured(network, splits, place)
             if self.predictions:
                 train = self._beside_theory(subject, train)
+            if self.bounds:
+                train = self._with_bounds(subject, network, splits, place, train)
             if self.function_rank is not None:
                 train = self._with_function_rank(network, splits, place, train)
         page = self._write(subject, splits, place, train, test) if self.out else None
@@ -107,6 +113,7 @@ class Measure:
             say_json({"weights": subject.origin, "page": str(page) if page else None, "records": records})
             return 0
         show(train, test, self.measures)
+        show_bounds(train.records)
         if page:
             print(f"\nPage: {page}")
         return 0
@@ -172,6 +179,25 @@ class Measure:
             records=train.records + found.records,
             arrays=train.arrays | found.arrays,
             notes=tuple(dict.fromkeys([*train.notes, *found.notes])),
+        )
+
+    def _with_bounds(
+        self, subject: Subject, network: "nn.Module", splits: "Splits", place: "Place", train: "Measurement"
+    ) -> "Measurement":
+        """With how far each layer's weight is from rank k, and every bound on it that the training allows."""
+        from deepcollapse.datasets.dataset import Dataset
+        from deepcollapse.theory.bounds.records import with_bounds
+        from deepcollapse.training.objective import gradient_decay, loss_function
+
+        here = subject.run is not None and self.weight_decay is None
+        return with_bounds(
+            train,
+            network,
+            place.batches(splits.train.batches(self.batch)),
+            loss_function(subject.recipe),
+            subject.recipe.decay if here else self.weight_decay,
+            decoupled=here and gradient_decay(subject.recipe) is None,
+            augmented=not isinstance(splits.train, Dataset),
         )
 
     def _beside_theory(self, subject: Subject, train: "Measurement") -> "Measurement":

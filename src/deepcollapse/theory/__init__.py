@@ -9,6 +9,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from deepcollapse.theory.bounds.of_network import NetworkBounds, rank_collapse_bounds
+    from deepcollapse.theory.bounds.rank_collapse import RankCollapse, rank_collapse
+    from deepcollapse.theory.bounds.rank_memory import RankMemory
+    from deepcollapse.theory.bounds.sgd_rank import SgdRankBound, sgd_rank_bound
+    from deepcollapse.theory.bounds.stationary import Stationary, to_stationarity
     from deepcollapse.theory.exploration import explore, summarise
     from deepcollapse.theory.predictions.beside import beside
     from deepcollapse.theory.predictions.forecast import Forecast, forecast
@@ -76,6 +81,15 @@ _HOMES = {
     "Forecast": "predictions.forecast",
     "budgets_of": "predictions.of_run",
     "counts_of": "predictions.of_run",
+    "rank_collapse": "bounds.rank_collapse",
+    "RankCollapse": "bounds.rank_collapse",
+    "rank_collapse_bounds": "bounds.of_network",
+    "NetworkBounds": "bounds.of_network",
+    "to_stationarity": "bounds.stationary",
+    "Stationary": "bounds.stationary",
+    "sgd_rank_bound": "bounds.sgd_rank",
+    "SgdRankBound": "bounds.sgd_rank",
+    "RankMemory": "bounds.rank_memory",
 }
 
 __all__ = [
@@ -117,6 +131,15 @@ __all__ = [
     "Forecast",
     "budgets_of",
     "counts_of",
+    "rank_collapse",
+    "RankCollapse",
+    "rank_collapse_bounds",
+    "NetworkBounds",
+    "to_stationarity",
+    "Stationary",
+    "sgd_rank_bound",
+    "SgdRankBound",
+    "RankMemory",
 ]
 
 

@@ -10,6 +10,7 @@ from deepcollapse.cli.theory.forecast import Forecast
 from deepcollapse.cli.theory.layer_peeled import LayerPeeled
 from deepcollapse.cli.theory.phase_diagram import PhaseDiagram
 from deepcollapse.cli.theory.seli import Seli
+from deepcollapse.cli.theory.sgd_rank import SgdRank
 from deepcollapse.cli.theory.ufm import Ufm
 
 
@@ -23,6 +24,7 @@ class Theory:
         | Annotated[Seli, tyro.conf.subcommand("seli")]
         | Annotated[DeepUfm, tyro.conf.subcommand("deep-ufm")]
         | Annotated[Forecast, tyro.conf.subcommand("forecast")]
+        | Annotated[SgdRank, tyro.conf.subcommand("sgd-rank")]
         | Annotated[PhaseDiagram, tyro.conf.subcommand("phase-diagram")]
     )
 
