@@ -33,7 +33,7 @@ def layers(size: str) -> Iterator[tuple[str, nn.Module, str, tuple[int, ...]]]:
     """Name, layer, form and shape of one input."""
     for m, n in SIZES[size]["linear"]:
         yield f"linear {m} x {n}", nn.Linear(n, m), "channel", (n,)
-    for outputs, inputs, side in SIZES[size]["convolution"]:
+    for inputs, outputs, side in SIZES[size]["convolution"]:
         for form in ("channel", "spatial", "tucker"):
             made = nn.Conv2d(inputs, outputs, 3, padding=1)
             yield f"conv {inputs}-{outputs}, {side} x {side}, {form}", made, form, (inputs, side, side)
