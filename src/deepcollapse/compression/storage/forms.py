@@ -4,18 +4,20 @@ from typing import Literal
 
 import numpy as np
 
+from deepcollapse.compression.storage import delta_huffman
 from deepcollapse.compression.storage.container import Container, smaller
 from deepcollapse.compression.storage.delta import MAGIC, Delta
+from deepcollapse.compression.storage.delta_huffman import DeltaHuffman
 from deepcollapse.compression.storage.read import MEMORY_LIMIT
 from deepcollapse.errors import OptionError
 
 Array = np.ndarray
-Coded = Container | Delta
-Form = Literal["smallest", "hac", "shac", "delta"]
+Coded = Container | Delta | DeltaHuffman
+Form = Literal["smallest", "hac", "shac", "delta", "delta-huffman"]
 
 
 def coded(matrix: Array, form: Form = "smallest") -> Coded:
-    """A matrix (n, m) of real numbers as HAC, as sHAC, delta-coded, or as what takes the fewest bytes of the three.
+    """A matrix (n, m) of real numbers as HAC, as sHAC, in one of our own layouts, or in what takes the fewest bytes.
 
     Raises ShapeError where it is no matrix or is empty, NonFiniteError, OptionError for another form, and
     ContainerError where a matrix cannot be coded.
@@ -24,11 +26,13 @@ def coded(matrix: Array, form: Form = "smallest") -> Coded:
     ('delta', 'shac')
     """
     if form == "smallest":
-        return min(smaller(matrix), Delta.of(matrix), key=lambda found: found.size)
+        return min(smaller(matrix), Delta.of(matrix), DeltaHuffman.of(matrix), key=lambda found: found.size)
     if form == "delta":
         return Delta.of(matrix)
+    if form == "delta-huffman":
+        return DeltaHuffman.of(matrix)
     if form not in ("hac", "shac"):
-        raise OptionError(f"there is no form {form!r}; choose 'smallest', 'hac', 'shac' or 'delta'.")
+        raise OptionError(f"there is no form {form!r}; choose 'smallest', 'hac', 'shac', 'delta' or 'delta-huffman'.")
     return Container.of(matrix, form)
 
 
@@ -39,5 +43,5 @@ def read_coded(data: bytes | bytearray | memoryview, memory_limit: int = MEMORY_
     'delta'
     """
     view = memoryview(data).cast("B")
-    kind = Delta if bytes(view[: len(MAGIC)]) == MAGIC else Container
-    return kind.from_bytes(view, memory_limit)
+    kinds = {MAGIC: Delta, delta_huffman.MAGIC: DeltaHuffman}
+    return kinds.get(bytes(view[:4]), Container).from_bytes(view, memory_limit)

@@ -9,7 +9,8 @@ A Huffman stream is a tuple (words, starts, boundaries, table, runs, bits, longe
 rows): big-endian 32-bit words of the payload, the bit at which each column starts, the count of codes up to each
 column, the tables, and the row of each code or, where every row has one, nothing. A field stream is a tuple (words,
 boundaries, width, reciprocal, shift, most, symbols): little-endian 32-bit words, the count of fields up to each column,
-what divides a field by the number of symbols, and the gap that means a skip. `streams` makes both.
+what divides a field by the number of symbols, and the gap that means a skip. A paired stream has two payloads: (words,
+starts, boundaries, gaps, symbols, codes of gaps, value words, value starts, codes of values). `streams` makes all.
 """
 
 from typing import no_type_check
@@ -23,6 +24,7 @@ compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"co
 
 U64 = np.uint64  # indices are unsigned throughout: signed ones are looked at for being negative, at a price
 LONG = 0xFFFF  # of the table: the code is longer than the bits looked up
+SKIP = 255  # of gaps in two streams: no value, the next is further down
 MOST_IN_A_RUN = 11  # entries: each takes a bit or more of those looked up
 
 
@@ -146,6 +148,27 @@ def _field_sum(stream, column, x):
 
 @compiled
 @no_type_check
+def _paired_column(stream, column, rows, values):
+    """The same of two streams side by side: gaps, and the values of what is not skipped."""
+    words, starts, boundaries, gaps, symbols, gap_codes, value_words, value_starts, value_codes = stream
+    at, place, row = starts[column], value_starts[column], U64(0)
+    for entry in range(boundaries[column + 1] - boundaries[column]):
+        length, rank = _code(words, at, *gap_codes)
+        at += length
+        while gaps[rank] == U64(SKIP):
+            row += U64(SKIP)
+            length, rank = _code(words, at, *gap_codes)
+            at += length
+        row += gaps[rank]
+        length, rank = _code(value_words, place, *value_codes)
+        place += length
+        rows[entry], values[entry] = row, symbols[rank]
+        row += U64(1)
+    return U64(boundaries[column + 1] - boundaries[column])
+
+
+@compiled
+@no_type_check
 def _sums(rows, values, count, x, y):
     """y (B,) = sum of values[i] x[rows[i], :], eight columns of x (n, B) at a time; B is 1 or a multiple of 8."""
     if len(y) == 1:
@@ -203,4 +226,23 @@ def field_columns(stream, first, last, out):
     rows, values = np.empty(out.shape[1], np.uint32), np.empty(out.shape[1], np.float32)
     for column in range(first, last):
         for i in range(_field_column(stream, column, rows, values)):
+            out[column - first, rows[i]] = values[i]
+
+
+@compiled
+@no_type_check
+def paired_product(stream, first, last, x, y):
+    """The same as `coded_product` for gaps and values in two streams."""
+    rows, values = np.empty(len(x), np.uint32), np.empty(len(x), np.float32)
+    for column in range(first, last):
+        _sums(rows, values, _paired_column(stream, column, rows, values), x, y[column])
+
+
+@compiled
+@no_type_check
+def paired_columns(stream, first, last, out):
+    """The same as `coded_columns` for gaps and values in two streams."""
+    rows, values = np.empty(out.shape[1], np.uint32), np.empty(out.shape[1], np.float32)
+    for column in range(first, last):
+        for i in range(_paired_column(stream, column, rows, values)):
             out[column - first, rows[i]] = values[i]

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int64
 
 from deepcollapse.compression.extras import required
 from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.delta_huffman import DeltaHuffman
 from deepcollapse.compression.storage.forms import Coded
 from deepcollapse.errors import OptionError, ShapeError
 
@@ -64,18 +65,21 @@ class Product:
     def of(cls, coded: Coded) -> "Product":
         """Find the start of each column in a container that was checked. Raises MissingExtraError without numba."""
         from deepcollapse.compression.storage import kernels
-        from deepcollapse.compression.storage.streams import field_stream, huffman_stream
+        from deepcollapse.compression.storage.streams import field_stream, huffman_stream, paired_stream
 
         shape = coded.rows, coded.columns, coded.nonzeros
         if isinstance(coded, Delta):
             return cls(*shape, coded.boundaries, field_stream(coded), kernels.field_product, kernels.field_columns)
+        if isinstance(coded, DeltaHuffman):
+            stream = paired_stream(coded)
+            return cls(*shape, coded.boundaries, stream, kernels.paired_product, kernels.paired_columns)
         stream = huffman_stream(coded)
         return cls(*shape, stream[2], stream, kernels.coded_product, kernels.coded_columns)
 
     @property
     def bytes(self) -> int:
         """What it holds in memory."""
-        return sum(part.nbytes for part in self.stream)
+        return _bytes(self.stream)
 
     def from_the_code(self, batch: int) -> bool:
         """Whether so many rows are multiplied straight from the code: else blocks of W are decoded for BLAS.
@@ -140,6 +144,10 @@ class Product:
             )
         if threads < 1:
             raise OptionError(f"{threads} threads cannot do anything; ask for 1 or more.")
+
+
+def _bytes(stream: tuple) -> int:
+    return sum(_bytes(part) if isinstance(part, tuple) else part.nbytes for part in stream)
 
 
 @cache

@@ -6,6 +6,7 @@ from jaxtyping import Float32, Int64, UInt16, UInt32
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.compression.storage.damage import damaged
 from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.delta_huffman import CodedSymbols, DeltaHuffman
 from deepcollapse.compression.storage.huffman import DecodingTables
 
 Array = np.ndarray
@@ -16,18 +17,34 @@ PADDING = 12
 
 def huffman_stream(container: Container) -> tuple:
     """What `kernels` take for HAC and sHAC. The start of each column is found here, in one pass; it is not stored."""
+    boundaries = _boundaries(container)
+    coded = CodedSymbols(container.code, container.payload, container.bits, container.count)
+    words, starts, (table, *codes) = _started(coded, boundaries)
+    symbols = container.code.symbols
+    return words, starts, boundaries, table, _runs(container.code.table(), symbols), *codes, symbols, _rows(container)
+
+
+def paired_stream(delta: DeltaHuffman) -> tuple:
+    """What `kernels` take for Huffman-coded gaps and values."""
+    words, starts, codes = _started(delta.gaps, delta.places[1])
+    value_words, value_starts, value_codes = _started(delta.values, delta.boundaries)
+    gaps = delta.gaps.code.symbols.astype(np.uint64)
+    symbols = delta.values.code.symbols
+    return words, starts, delta.boundaries, gaps, symbols, codes, value_words, value_starts, value_codes
+
+
+def _started(coded: CodedSymbols, boundaries: Int64[Array, " boundaries"]) -> tuple[Array, Array, tuple]:
+    """Words of the payload, the bit at which each column starts, and what decodes them."""
     from deepcollapse.compression.storage import kernels
 
-    tables, boundaries = container.code.table(), _boundaries(container)
-    words = _words(container.payload, ">u4")
-    table = _packed_table(tables, kernels.LONG)
+    tables, words = coded.code.table(), _words(coded.payload, ">u4")
     bits, longest = np.uint64(tables.bits), np.uint64(tables.longest)
     codes = bits, longest, tables.first_codes, tables.first_ranks.astype(np.uint64)
+    looked_up = _packed_table(tables, kernels.LONG), *codes
     starts = np.zeros(len(boundaries), np.uint64)
-    if not kernels.column_starts(words, np.uint64(container.bits), boundaries, table, *codes, starts):
-        raise damaged(f"{container.count} symbols do not end with the payload of {container.bits} bits")
-    runs = _runs(tables, container.code.symbols)
-    return words, starts, boundaries, table, runs, *codes, container.code.symbols, _rows(container)
+    if not kernels.column_starts(words, np.uint64(coded.bits), boundaries, *looked_up, starts):
+        raise damaged(f"{coded.count} symbols do not end with the payload of {coded.bits} bits")
+    return words, starts, looked_up
 
 
 def field_stream(delta: Delta) -> tuple:
