@@ -141,6 +141,30 @@ WORDS: dict[str, Words] = {
     "minority_norm_ratio": Words(
         "", "length of small classes over large ones", "0 when the small classes have vanished, 1 when balanced.", 1
     ),
+    "distance_to_rank_k": Words("", "distance to rank k", "How far from rank k, as a share of the norm.", None),
+    "rank_collapse_bound": Words("", "bound on the distance to rank k", "What variability over decay allows.", None),
+    "rank_collapse_bound_product": Words(
+        "", "product bound on the distance to rank k", "The same, signals and inputs taken apart.", None
+    ),
+    "rank_collapse_bound_variability": Words(
+        "", "variability bound on the distance to rank k", "The same by the inputs' variation within groups.", None
+    ),
+    "rank_collapse_bound_alignment": Words(
+        "", "bound without decay", "The part that is not along the gradient between groups.", None
+    ),
+    "rank_collapse_bound_without_decay": Words(
+        "", "bound at the implied decay", "The bound at the decay for which the weight is closest to stationary.", None
+    ),
+    "stationarity_residual": Words(
+        "", "distance from stationary", "What is left of the gradient with decay; 0 where training has settled.", None
+    ),
+    "implied_decay": Words(
+        "", "implied decay", "The weight decay for which the weight is closest to stationary.", None
+    ),
+    "input_cluster_variation": Words(
+        "TCV", "variation of the inputs within groups", "Mean squared distance of inputs to their group's mean.", None
+    ),
+    "rank_collapse_groups": Words("k", "groups", "The rank that the gradient between groups cannot exceed.", None),
     "weight_budget": Words("E_W", "mean squared length of classifier rows", "How large the classifier is.", None),
     "feature_budget": Words(
         "E_H", "mean squared distance of features from their mean", "How large the features are, class by class.", None
