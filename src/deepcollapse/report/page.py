@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from deepcollapse.records import Run, atomic_write
-from deepcollapse.report import beside, frame, html, top
+from deepcollapse.report import beside, bounds, frame, html, top
 from deepcollapse.report.figures import angles, classes, collapse, laws, layers, ranks, simplex, spectra, training
 from deepcollapse.report.figures.style import Section
 from deepcollapse.report.summary import at
@@ -51,8 +51,8 @@ def _body(seen: list[View], title: str) -> str:
             anchor = f"part-{len(sections) + 1}"
             sections.append((anchor, f"Run {view.label}"))
             parts.append(f'<h2 id="{anchor}">Run {escape(view.label)}</h2>')
-        for part in (layers, laws, classes, angles, beside, ranks, spectra, simplex):
-            tables = beside.tables(view) if part is beside else ""
+        for part in (layers, laws, classes, angles, beside, ranks, bounds, spectra, simplex):
+            tables = part.tables(view) if part in (beside, bounds) else ""
             add(part.section(view), view.label, 3 if several else 2, extra=tables)
     parts.insert(1, frame.contents([(anchor, name) for anchor, name in sections if name]))
     return "".join([*parts, _sources(seen), "<footer>Made by deepcollapse from the run's records alone.</footer>"])
