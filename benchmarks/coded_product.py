@@ -19,7 +19,14 @@ from timing import columns, compute_threads, ratios
 
 SIZES = {"full": (2048, 1024, 15), "small": (1024, 256, 7), "tiny": (48, 16, 2)}
 SHARES, BATCHES, MOST_THREADS = (0.05, 0.1), (1, 8, 64), 2
-NAMES = {"csc": "scipy CSC", "dense": "dense torch", "hac": "HAC", "shac": "sHAC", "delta": "delta"}
+NAMES = {
+    "csc": "scipy CSC",
+    "dense": "dense torch",
+    "hac": "HAC",
+    "shac": "sHAC",
+    "delta": "delta",
+    "delta-huffman": "delta-Huff.",
+}
 
 
 def run(size: str, threads: int) -> dict:
@@ -97,7 +104,7 @@ def table(result: dict) -> str:
     for share, layer in result["shares"].items():
         stored = layer["stored_over_csc"]
         rows.append((f"bytes stored, s={share}", *(f"{stored[name]:.3f}" for name in ("dense", *FORMS))))
-    return "\n".join([head, columns(rows, (24, 13, 13, 13, 13)), *_verdict(said)])
+    return "\n".join([head, columns(rows, (22, 12, 10, 10, 10, 13)), *_verdict(said)])
 
 
 def _verdict(said: dict[str, list[str]]) -> list[str]:

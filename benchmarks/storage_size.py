@@ -19,7 +19,7 @@ from timing import columns
 
 SIZES = {"full": (2048, 1024), "small": (512, 256), "tiny": (48, 16)}
 SHARES, VALUES = (0.02, 0.05, 0.1, 0.3), 32
-FORMS = ("hac", "shac", "delta")
+FORMS = ("hac", "shac", "delta", "delta-huffman")
 
 
 def run(size: str, threads: int) -> dict:
@@ -107,8 +107,8 @@ def table(result: dict) -> str:
         shown = (f"{100 * each['bytes'][form] / each['bytes']['dense']:.2f}" for each in found)
         rows.append((names.get(form, form), *shown))
     rows.append(("entropy of entries", *(f"{100 * e['entropy_bytes'] / e['bytes']['dense']:.2f}" for e in found)))
-    rows.append(("delta / CSC", *(f"{e['bytes']['delta'] / e['bytes']['csc']:.3f}" for e in found)))
-    rows.append(("sHAC / CSC", *(f"{e['bytes']['shac'] / e['bytes']['csc']:.3f}" for e in found)))
+    for form in FORMS[1:]:
+        rows.append((f"{form} / CSC", *(f"{e['bytes'][form] / e['bytes']['csc']:.3f}" for e in found)))
     payload = max(over for each in found for over in each["payload_over_optimum"].values())
     whole = max(over for each in found for over in each["whole_over_optimum"].values())
     head = "{rows} x {columns}, {values} values, share s of non-zeros".format(**result, values=VALUES)
