@@ -58,12 +58,12 @@ class Recurrent(nn.Module):
 
 class OldFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx, x):  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(x)
         return x**2
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, gradient):  # pyright: ignore[reportIncompatibleMethodOverride]
         return 2 * ctx.saved_tensors[0] * gradient
 
 
@@ -279,10 +279,11 @@ def test_neither_way():
     class Stubborn(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.head = nn.Linear(5, 2)
+            self.head, self.calls = nn.Linear(5, 2), 0
 
         def forward(self, x):
-            if x.requires_grad or type(torch._C._functorch.peek_interpreter_stack()) is not type(None):
+            self.calls += 1
+            if self.calls > 1:  # the plain pass comes first
                 raise RuntimeError("I will not")
             return self.head(x)
 
