@@ -231,16 +231,16 @@ def _weigh(sample, net, state):
     """Keeps the loss of a sample and the shares of its classes."""
     columns, at_s, labels, squared = net[0], net[4], net[9], net[10]
     s, losses, shares = state[4], state[5], state[6]
-    classes = columns[-1]
+    classes, label = columns[-1], labels[sample]
     here = at_s[-1] + sample * classes
     logits = s[here : here + classes]
-    losses[sample] = _loss_of(logits, labels[sample], squared)
     peak, total = logits.max(), 0.0
     for c in range(classes):
         shares[c, sample] = math.exp(logits[c] - peak)
         total += shares[c, sample]
     for c in range(classes):
         shares[c, sample] /= total
+    losses[sample] = _loss_of(logits, label, True) if squared else peak + math.log(total) - logits[label]
 
 
 @compiled
@@ -270,31 +270,51 @@ def _settle(stage, net, state, sample):
 
 @compiled
 @no_type_check
+def _follow(stage, sample, channel, change, net, state, old):
+    """Carries the change of one channel that enters a stage to a sample's logits."""
+    columns, at_w, at_s = net[0], net[3], net[4]
+    w, zs, s = state[2], state[3], state[4]
+    here, width = at_s[stage] + sample * columns[stage], columns[stage]
+    old[:width] = s[here : here + width]
+    for c in range(width):
+        zs[here + c] += change * w[at_w[stage] + channel * width + c]
+    _settle(stage, net, state, sample)
+    for later in range(stage + 1, len(columns)):
+        there = at_s[later] + sample * columns[later]
+        for r in range(width):
+            moved = s[here + r] - old[r]
+            if moved != 0:
+                for c in range(columns[later]):
+                    zs[there + c] += moved * w[at_w[later] + r * columns[later] + c]
+        here, width = there, columns[later]
+        old[:width] = s[here : here + width]
+        _settle(later, net, state, sample)
+
+
+@compiled
+@no_type_check
 def move(stage, row, column, weight, net, state, old):
     """Changes one weight and all that is kept behind it; returns the mean loss."""
-    columns, at_x, _, at_w, at_s, _, _, _, _, labels = net[:10]
-    x, _, w, zs, s, losses = state[:6]
-    n = len(labels)
-    place = at_w[stage] + row * columns[stage] + column
+    columns, at_x, at_z, at_w, at_s, kinds, first, p, q, labels = net[:10]
+    x, z, w, zs, s, losses = state[:6]
+    n, last, width = len(labels), len(columns) - 1, columns[stage]
+    place = at_w[stage] + row * width + column
     delta, w[place] = weight - w[place], weight
     for sample in range(n):
         entering = x[at_x[stage] + row * n + sample]
         if entering == 0:
             continue
-        here, width = at_s[stage] + sample * columns[stage], columns[stage]
-        old[:width] = s[here : here + width]
-        zs[here + column] += delta * entering
-        _settle(stage, net, state, sample)
-        for later in range(stage + 1, len(columns)):
-            there = at_s[later] + sample * columns[later]
-            for r in range(width):
-                moved = s[here + r] - old[r]
-                if moved != 0:
-                    for c in range(columns[later]):
-                        zs[there + c] += moved * w[at_w[later] + r * columns[later] + c]
-            here, width = there, columns[later]
-            old[:width] = s[here : here + width]
-            _settle(later, net, state, sample)
+        here = at_s[stage] + sample * width + column
+        zs[here] += delta * entering
+        z[at_z[stage] + column * n + sample] = zs[here]
+        value = _passed(zs[here], stage, column, kinds, first, p, q)
+        change = value - s[here]
+        if change == 0:
+            continue
+        s[here] = value
+        if stage < last:
+            x[at_x[stage + 1] + column * n + sample] = value
+            _follow(stage + 1, sample, column, change, net, state, old)
         _weigh(sample, net, state)
     state[9][-1] += 1  # sums are stale
     return losses.mean()

@@ -1,7 +1,7 @@
 """One run from one start: sweeps until nothing changes or the budget ends."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,7 @@ class Run:
         self.best: tuple[float, Tensor] | None = None
         self.sweeps: list[Sweep] = []
         self.moves: list[Move] = []
+        self.tried = 0  # coordinates of the present sweep
         self.outcome = "local minimum"
 
     def search(self, started: float, progress: Callable[[Sweep], None] | None) -> None:
@@ -138,19 +139,22 @@ class Run:
         return torch.cat(found)
 
     def _sweep(self, coordinates: Tensor, progress: Callable[[Sweep], None] | None) -> int:
-        engine, before = self._ready(), len(self.moves)
-        step = self._best_of if self.settings.moves == "best" else self._in_turn
-        tried = step(engine, coordinates)
+        engine, before, self.tried = self._ready(), len(self.moves), 0
+        try:
+            (self._best_of if self.settings.moves == "best" else self._in_turn)(engine, coordinates)
+        finally:  # a sweep that was broken off is one too
+            self._record(engine, len(self.moves) - before)
+        if progress is not None:
+            progress(self.sweeps[-1])
+        return len(self.moves) - before
+
+    def _record(self, engine: Engine, changes: int) -> None:
         whole = self.settings.batch_size is None
         self.loss = engine.loss if whole else self._full_loss()
         if not whole and self.best is not None and self.loss < self.best[0]:
             self.best = (self.loss, self.point.flat.clone())
-        changes = len(self.moves) - before
-        evaluations = tried * (len(self.point.values) - 1)
+        evaluations = self.tried * (len(self.point.values) - 1)
         self.sweeps.append(Sweep(self.loss, changes, evaluations, time.monotonic() - self.started))
-        if progress is not None:
-            progress(self.sweeps[-1])
-        return changes
 
     def _ready(self) -> Engine:
         """The engine, with all that it keeps made anew: of the same samples, or of a new batch."""
@@ -163,23 +167,23 @@ class Run:
             self.engine.refresh()
         return self.engine
 
-    def _pieces(self, coordinates: Tensor):
+    def _pieces(self, coordinates: Tensor) -> Iterator[Tensor]:
         """The coordinates in pieces that take a fraction of a second, so that clock and keyboard are heeded."""
         at, size = 0, _PIECE
         while at < len(coordinates):
             since = time.monotonic()
             yield coordinates[at : at + size]
+            self.tried += len(coordinates[at : at + size])
             at += size
             taken = time.monotonic() - since
             size = max(1, int(size * min(4.0, _PIECE_SECONDS / max(taken, 1e-9))))
             self._look_at_clock()
 
-    def _in_turn(self, engine: Engine, coordinates: Tensor) -> int:
+    def _in_turn(self, engine: Engine, coordinates: Tensor) -> None:
         for piece in self._pieces(coordinates):
             engine.sweep(piece, self.moves)
-        return len(coordinates)
 
-    def _best_of(self, engine: Engine, coordinates: Tensor) -> int:
+    def _best_of(self, engine: Engine, coordinates: Tensor) -> None:
         best: Move | None = None
         for piece in self._pieces(coordinates):
             choice, losses = chosen(engine.losses(piece), self.point.flat[piece], engine.loss)
@@ -190,4 +194,3 @@ class Run:
         if best is not None:
             engine.apply(best.coordinate, best.value)
             self.moves.append(best)
-        return len(coordinates)
