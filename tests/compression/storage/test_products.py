@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepcollapse.compression.storage import products
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.compression.storage.delta import Delta
 from deepcollapse.compression.storage.forms import coded, read_coded
@@ -17,6 +18,11 @@ from deepcollapse.errors import ContainerError, OptionError, ShapeError
 from unchecked import shapes_unchecked
 
 FORMS = ("hac", "shac", "delta", "delta-huffman")
+
+
+@pytest.fixture(autouse=True)
+def _threads_for_small_work(monkeypatch):
+    monkeypatch.setattr(products, "WORTH_A_THREAD", 1)
 
 
 def matrix(seed, rows, columns, values, share):
@@ -128,6 +134,15 @@ def test_threads_do_not_change_a_bit(form):
     x = np.random.default_rng(3).normal(size=(5, 50))
     for threads in (2, 3, 40):
         assert (by._straight(x, threads) == by._straight(x, 1)).all()
+
+
+def test_little_work_is_not_shared(monkeypatch):
+    monkeypatch.undo()
+    by, asked = Product.of(coded(matrix(3, 50, 31, 9, 0.3), "delta")), []
+    monkeypatch.setattr(Product, "_share", lambda self, threads, work: asked.append(threads))
+    by._straight(np.ones((1, 50)), 4)
+    by._straight(np.ones((8 * products.WORTH_A_THREAD // 400, 50)), 4)
+    assert asked == [1, 2]
 
 
 def test_few_rows_go_straight_and_many_by_blocks():

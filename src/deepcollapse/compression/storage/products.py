@@ -24,6 +24,9 @@ Array = np.ndarray
 MULTIPLY_ADD = 16
 BLOCK_ENTRY = 8
 
+# Codes: handing less than this to another thread takes longer than decoding it.
+WORTH_A_THREAD = 1 << 17
+
 # Entries of a decoded block: 2 MB, which stay in the second-level cache.
 BLOCK_ENTRIES = 1 << 19
 
@@ -33,9 +36,9 @@ def product(coded: Coded, x: Array, threads: int = 1) -> Array:
 
     For small B every column is decoded and multiplied at once, by compiled loops. For larger B, of W that is not very
     sparse, blocks of columns are decoded and multiplied by BLAS: see `Product` for which. Entries of X that meet zero
-    weights alone have no effect, also NaN. With `threads` above 1, columns are shared among so many. For many products
-    with one W make a `Product`, which finds the start of each column but once. Raises ShapeError, OptionError; and
-    MissingExtraError where numba is not installed.
+    weights alone have no effect, also NaN. With `threads` above 1, columns are shared among up to so many. For many
+    products with one W make a `Product`, which finds the start of each column but once. Raises ShapeError, OptionError;
+    and MissingExtraError where numba is not installed.
 
     >>> coded = Delta.of(np.array([[0, 1, 0], [2, 0, 0]]))
     >>> product(coded, np.array([[1.0, 10.0]])).tolist()
@@ -100,6 +103,8 @@ class Product:
         width = len(x) if len(x) < 2 else -(-len(x) // 8) * 8
         sources, sums = np.zeros((x.shape[1], width), x.dtype), np.zeros((self.columns, width), x.dtype)
         sources[:, : len(x)] = x.T
+        work = int(self.boundaries[-1]) * (1 + len(x) // 8)
+        threads = min(threads, 1 + work // WORTH_A_THREAD)
         self._share(threads, lambda first, last: self.multiply(self.stream, first, last, sources, sums))
         return sums[:, : len(x)].T.copy()
 
