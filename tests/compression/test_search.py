@@ -90,3 +90,16 @@ def test_the_front_holds_what_nothing_beats():
         for i, (a, b) in enumerate([(0.9, 50), (0.8, 60), (0.95, 70), (0.9, 40)])
     ]
     assert [one.setting for one in pareto(made)] == ["3", "2"]
+
+
+def test_a_drop_is_believed_no_further_than_its_standard_error():
+    original = Candidate("original", nn.Identity(), 0.98, 1000, 1, 1, samples=5000)
+    lucky = Candidate("lucky", nn.Identity(), 0.979, 10, 1, 1, doubt=0.0015, samples=5000)
+    sure = Candidate("sure", nn.Identity(), 0.979, 20, 1, 1, doubt=0.0009, samples=5000)
+    assert chosen([lucky, sure], Target(accuracy_drop=0.002), original) is sure
+
+
+def test_where_samples_are_too_few_to_tell_none_is_added():
+    original = Candidate("original", nn.Identity(), 0.98, 1000, 1, 1, samples=180)
+    same = Candidate("same", nn.Identity(), 0.98, 10, 1, 1, doubt=0.008, samples=180)
+    assert chosen([same], Target(accuracy_drop=0.002), original) is same

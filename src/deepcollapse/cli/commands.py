@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from deepcollapse.cli.arguments import CONFIG, REGISTRY
+from deepcollapse.cli.compress import Compress
 from deepcollapse.cli.list import List
 from deepcollapse.cli.measure import Measure
 from deepcollapse.cli.report import Report
@@ -19,16 +20,18 @@ from deepcollapse.cli.runs import latest_run
 from deepcollapse.cli.terminal import Interrupted, complain, unboxed
 from deepcollapse.cli.theory.command import Theory
 from deepcollapse.cli.train import Train
+from deepcollapse.cli.verify import Verify
 from deepcollapse.errors import DeepCollapseError, OptionError, RunError
 from deepcollapse.training.recipe import Recipe
 
-Command = Train | Measure | Report | Theory | List
+Command = Train | Measure | Compress | Verify | Report | Theory | List
 
 # Lines that start with a space are kept as they are; tyro joins the others.
 DESCRIPTION = """The geometry of trained classifiers: neural collapse at every layer.
   deepcollapse train                  a first run: digits, half a minute, a page
   deepcollapse train --network resnet --dataset mnist --download
   deepcollapse measure runs/digits-mlp-seed0 --layers all
+  deepcollapse compress runs/digits-mlp-seed0 --target accuracy-drop=0.2%
   deepcollapse report runs            all runs on one page
   deepcollapse theory phase-diagram   what theory holds to be optimal, on a page
 
@@ -61,10 +64,14 @@ def run(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> Command:
     """The command that the arguments ask for; usage errors and --help exit as is usual (2 and 0)."""
+    if arguments[:2] == ["compress", "verify"]:  # a run of that name is ./verify
+        arguments = arguments[1:]
     train = tyro.conf.subcommand("train", default=Train(recipe=_base_recipe(arguments)))
     return tyro.cli(
         Annotated[Train, train]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
+        | Annotated[Compress, tyro.conf.subcommand("compress")]
+        | Annotated[Verify, tyro.conf.subcommand("verify")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Theory, tyro.conf.subcommand("theory")]
         | Annotated[List, tyro.conf.subcommand("list")],

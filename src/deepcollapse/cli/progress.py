@@ -1,6 +1,7 @@
 """The progress of training, for whoever looks at a terminal."""
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import duration, say
@@ -8,6 +9,7 @@ from deepcollapse.training.recipe import Recipe
 from deepcollapse.training.watch import EpochReport, Watcher
 
 if TYPE_CHECKING:
+    from deepcollapse.compression.search import Candidate
     from deepcollapse.records import Run
 
 
@@ -53,3 +55,16 @@ class Progress(Watcher):
         onset = f"  TPT since {report.tpt_onset}" if report.tpt_onset else ""
         text = f"accuracy {report.train.accuracy:.2%}{self.nc1}{onset}"
         self.bar.update(self.bar.task_ids[0], completed=report.epoch, description=text)
+
+
+@contextmanager
+def tried(*, quiet: bool) -> "Iterator[Callable[[Candidate], None]]":
+    """A line on terminals that tells which network was tried last, while a search for a smaller one goes on."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda one: None
+        return
+    with console.status("Looking at the original ...") as status:
+        yield lambda one: status.update(f"{one.setting}: {one.stored_bytes:,} bytes, {one.accuracy:.2%} right")

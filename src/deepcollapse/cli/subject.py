@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from deepcollapse.training.data import Splits
 
+# The file of a compressed network's run; a plain name here, since its own module takes a second to import.
+COMPRESSED = "compressed.safetensors"
 # What is known of a network that was trained elsewhere; how it was trained is not.
 KNOWN = ("dataset", "per_class", "test_per_class", "standardise", "network", "parameters", "seed")
 
@@ -33,6 +35,8 @@ class Subject:
         if not (Path(name) / "recipe.toml").is_file():
             return cls(replace(Recipe(network=name), **changes), weights, pretrained, None)
         run = Run.open(name)
+        if "compression" in run.provenance:
+            return cls._compressed(run, weights, changes)
         found = run.path / "weights.safetensors" if weights is None else weights
         if measured := run.provenance.get("measured"):
             raise RunError(f"{run.path} holds measurements of {measured}, and no network. Name {measured} itself.")
@@ -42,6 +46,17 @@ class Subject:
                 f"deepcollapse train --resume --out {run.path}; or name other weights with --weights."
             )
         return cls(replace(Recipe.from_mapping(run.recipe), **changes), found, pretrained, run.path)
+
+    @classmethod
+    def _compressed(cls, run: Run, weights: Path | None, changes: Mapping[str, Any]) -> "Subject":
+        """A compressed network, whose file says what stands in place of which layer."""
+        if weights is not None:
+            raise RunError(
+                f"{run.path} holds a compressed network, which has its own weights; leave --weights out, or name "
+                f"{run.provenance['compressed']} itself."
+            )
+        recipe = replace(Recipe.from_mapping(run.recipe), **changes)
+        return cls(recipe, run.path / COMPRESSED, False, run.path)
 
     @property
     def origin(self) -> str:
@@ -61,14 +76,21 @@ class Subject:
         from deepcollapse.networks import load_network
 
         torch.manual_seed(self.recipe.seed)
-        return load_network(
+        compressed = self.weights is not None and self.weights.name == COMPRESSED
+        network = load_network(
             self.recipe.network,
             num_classes=None if self.pretrained else len(splits.class_names),
             image_shape=splits.train.image_shape,
-            weights=self.weights,
+            weights=None if compressed else self.weights,
             pretrained=self.pretrained or None,
             **self.recipe.network_parameters(),
         )
+        if not compressed:
+            return network
+        from deepcollapse.compression.files import load_compressed
+
+        assert self.weights is not None
+        return load_compressed(network, self.weights)
 
     def facts(self) -> dict[str, Any]:
         """The recipe, as far as it is known."""

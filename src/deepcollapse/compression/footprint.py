@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from deepcollapse.compression.coded import CodedLayer, CodedLinear
 from deepcollapse.compression.layers import positions
 from deepcollapse.errors import BatchError
 from deepcollapse.measurement.state import undisturbed
@@ -54,7 +55,7 @@ def parameters_in_use(network: nn.Module) -> int:
     >>> parameters_in_use(nn.Linear(3, 4))
     16
     """
-    coded = sum(module.weights_used for module in network.modules() if _is_coded(module))
+    coded = sum(_weights_used(module) or 0 for module in network.modules())
     return coded + sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -70,13 +71,16 @@ def multiply_adds(network: nn.Module, inputs: Tensor) -> int:
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        weights = layer.weights_used if _is_coded(layer) else layer.weight.numel()  # pyright: ignore
+        used, weight = _weights_used(layer), layer.weight
+        assert isinstance(weight, Tensor)
+        weights = weight.numel() if used is None else used
         # A transposed convolution puts its kernel at every input position, other layers theirs at every output's.
         placed = given[0] if isinstance(layer, nn.modules.conv._ConvTransposeNd) else output
-        total += weights * positions(placed, layer) * len(output)
+        last = isinstance(layer, nn.Linear | CodedLinear)
+        total += weights * positions(placed, channels_last=last) * len(output)
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, kinds) or _is_coded(m)]
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, (*kinds, CodedLayer))]
     try:
         with undisturbed(network):
             network(inputs)
@@ -86,8 +90,9 @@ def multiply_adds(network: nn.Module, inputs: Tensor) -> int:
     return round(total / len(inputs))
 
 
-def _is_coded(module: nn.Module) -> bool:
-    return hasattr(module, "weights_used")
+def _weights_used(module: nn.Module) -> int | None:
+    """The weights of a coded layer that are not zero; None of other modules."""
+    return module.weights_used if isinstance(module, CodedLayer) else None
 
 
 def latencies(networks: Mapping[str, nn.Module], inputs: Tensor, rounds: int = 15) -> dict[str, float]:

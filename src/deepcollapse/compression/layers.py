@@ -117,12 +117,13 @@ def weight_matrix(weight: Tensor) -> Tensor:
     return weight.flatten(1)
 
 
-def positions(output: Tensor, layer: nn.Module) -> int:
+def positions(output: Tensor, *, channels_last: bool) -> int:
     """At how many places a layer applied its weight to give `output` (n, ...), per sample.
 
+    Channels are the last axis of what linear layers give, and the second of what convolutions do.
+
     >>> import torch
-    >>> positions(torch.zeros(2, 8, 5, 5), nn.Conv2d(3, 8, 3)), positions(torch.zeros(2, 7, 4), nn.Linear(3, 4))
+    >>> positions(torch.zeros(2, 8, 5, 5), channels_last=False), positions(torch.zeros(2, 7, 4), channels_last=True)
     (25, 7)
     """
-    shape = output.shape[1:-1] if isinstance(layer, nn.Linear) else output.shape[2:]
-    return math.prod(shape)
+    return math.prod(output.shape[1:-1] if channels_last else output.shape[2:])

@@ -14,7 +14,10 @@ MISSES = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that was tried: how it was made, its accuracy where it is chosen by, its bytes and multiply-adds."""
+    """A network that was tried: how it was made, its accuracy where it is chosen by, and what it takes.
+
+    `doubt` is the standard error of its accuracy beside the original's, on `samples` samples.
+    """
 
     setting: str
     network: nn.Module
@@ -22,6 +25,8 @@ class Candidate:
     stored_bytes: int
     parameters: int
     multiply_adds: int
+    doubt: float = 0.0
+    samples: int = 0
 
 
 @runtime_checkable
@@ -59,8 +64,7 @@ def search(
     def keeps(step: float) -> bool:
         if step not in tried:
             tried[step] = score(*ladder.make(step))
-        found = tried[step]
-        return target.allows(found.accuracy, found.stored_bytes, original.accuracy, original.stored_bytes)
+        return keeps_to(target, tried[step], original)
 
     edge = _climb(ladder.steps, keeps) if target.size is None else _until_small(ladder.steps, keeps)
     for _ in range(refinements if edge else 0):
@@ -97,16 +101,23 @@ def _until_small(steps: Sequence[float], keeps: Callable[[float], bool]) -> tupl
     return None
 
 
+def keeps_to(target: Target, one: Candidate, original: Candidate) -> bool:
+    """Whether a candidate keeps to a target, a standard error included: of many that are tried, some are lucky.
+
+    Where the drop that is allowed is less than two samples, no error would leave room for any; then none is added.
+    """
+    told = target.accuracy_drop is not None and target.accuracy_drop * one.samples >= 2
+    accuracy = one.accuracy - (one.doubt if told else 0.0)
+    return target.allows(accuracy, one.stored_bytes, original.accuracy, original.stored_bytes)
+
+
 def chosen(candidates: Sequence[Candidate], target: Target, original: Candidate) -> Candidate | None:
     """The smallest candidate that keeps its accuracy, or the most accurate one that is small enough; None if none is.
 
     Ties go to the smaller, then to the more accurate.
     """
     fitting = [
-        one
-        for one in candidates
-        if target.allows(one.accuracy, one.stored_bytes, original.accuracy, original.stored_bytes)
-        and one.stored_bytes < original.stored_bytes
+        one for one in candidates if keeps_to(target, one, original) and one.stored_bytes < original.stored_bytes
     ]
     if not fitting:
         return None

@@ -8,6 +8,8 @@ from typing import Any
 SCHEMA_VERSION = 1
 # What stands in `baseline` where a row holds what a model of theory predicts, and not what no collapse looks like.
 LAYER_PEELED, UNCONSTRAINED, SELI = MODELS = ("layer-peeled model", "unconstrained features", "SELI")
+# What stands in `baseline` of a compressed network's run where a row tells of the network as it was before.
+ORIGINAL = "original"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +19,9 @@ class Record:
     `run` may stay empty: `Run.append` fills in the run's name. `layer` is "network", "head" (the classifier's W, b),
     "head.input", "input", or a module's dotted name. `centre` is "class" (mean of class means) or "sample" (mean of
     samples). `baseline` says what a number is there to be compared with: "untrained" and "shuffled labels" are the
-    network without collapse, and each of `MODELS` a model of theory, whose prediction the row holds. `array` refers to
-    an array beside the records, as "arrays/FILE.safetensors#KEY"; such a row has no value.
+    network without collapse, each of `MODELS` a model of theory, whose prediction the row holds, and `ORIGINAL` is the
+    network before it was compressed. `array` refers to an array beside the records, as
+    "arrays/FILE.safetensors#KEY"; such a row has no value.
 
     >>> Record(epoch=3, split="train", layer="head.input", measure="cdnv", value=0.25, weighting="class").row()["value"]
     0.25

@@ -6,10 +6,11 @@ from html import escape
 from pathlib import Path
 
 from deepcollapse.records import Run, atomic_write
-from deepcollapse.report import beside, bounds, frame, html, top
+from deepcollapse.report import beside, bounds, compression, frame, html, top
 from deepcollapse.report.figures import angles, classes, collapse, laws, layers, ranks, simplex, spectra, training
 from deepcollapse.report.figures.style import Section
 from deepcollapse.report.summary import at
+from deepcollapse.report.tried import Compression
 from deepcollapse.report.view import View, views
 from deepcollapse.report.words import number, words_for
 
@@ -28,12 +29,16 @@ def write_page(runs: Where | Iterable[Where], out: str | os.PathLike[str]) -> Pa
 
 
 def page(seen: list[View]) -> str:
-    """The page's HTML."""
+    """The page's HTML; compressed networks have a part of their own, or where there are no other runs the page."""
+    compressed = [found for view in seen if (found := Compression.of(view))]
+    seen = [view for view in seen if Compression.of(view) is None]
+    if not seen:
+        return compression.page(compressed)
     title = seen[0].label if len(seen) == 1 else f"{len(seen)} runs"
-    return frame.whole(f"{title}: neural collapse", _body(seen, title))
+    return frame.whole(f"{title}: neural collapse", _body(seen, title, compressed))
 
 
-def _body(seen: list[View], title: str) -> str:
+def _body(seen: list[View], title: str, compressed: list[Compression]) -> str:
     several = len(seen) > 1
     parts = [top.several(seen, title) if several else top.one(seen[0], title), frame.NO_SCRIPT]
     sections: list[tuple[str, str]] = []
@@ -54,6 +59,9 @@ def _body(seen: list[View], title: str) -> str:
         for part in (layers, laws, classes, angles, beside, ranks, bounds, spectra, simplex):
             tables = part.tables(view) if part in (beside, bounds) else ""
             add(part.section(view), view.label, 3 if several else 2, extra=tables)
+    if compressed:
+        sections.append(("compressed", "Compressed networks"))
+        parts += ['<h2 id="compressed">Compressed networks</h2>', *compression.sections(compressed)]
     parts.insert(1, frame.contents([(anchor, name) for anchor, name in sections if name]))
     return "".join([*parts, _sources(seen), "<footer>Made by deepcollapse from the run's records alone.</footer>"])
 

@@ -1,0 +1,79 @@
+"""Holding a file of coded weights to everything that can be told of it: a container, or a whole compressed network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+
+from deepcollapse.compression.files import check_digests, read_description
+from deepcollapse.compression.storage.accounting import Contents, entropy_bits
+from deepcollapse.compression.storage.delta import MAGIC, Delta
+from deepcollapse.compression.storage.verify import verify
+from deepcollapse.errors import ContainerError
+
+SIGNS = (b"HAC1", b"SHC1", MAGIC)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One container that is sound, and what it takes.
+
+    `entropy_bytes` is the fewest bytes for its symbols written one by one, zeros left out where the form leaves them
+    out; `same_again` tells whether coding the decoded matrix gives the same bytes.
+    """
+
+    name: str
+    form: str
+    shape: tuple[int, int]
+    symbols: int
+    nonzeros: int
+    size: int
+    entropy_bytes: float
+    same_again: bool
+
+    @property
+    def share(self) -> float:
+        """The share of the bytes of the same matrix in dense float32."""
+        return self.size / (4 * self.shape[0] * self.shape[1])
+
+
+def check(path: str | Path) -> tuple[Checked, ...]:
+    """Every container of a file, each decoded and coded again; of a compressed network also the digest of every tensor.
+
+    Takes a file with one container, or a safetensors file that `save_compressed` wrote. Raises ContainerError,
+    WeightsError or MemoryBudgetError for the first thing that is wrong.
+    """
+    path = Path(path)
+    if _start(path) in SIGNS:
+        return (_checked(path.name, path.read_bytes()),)
+    description, _ = read_description(path)
+    check_digests(path, description["digests"])
+    found = []
+    with safe_open(path, framework="pt") as file:
+        for name in sorted(file.keys()):
+            if name.rpartition(".")[2] == "code":
+                found.append(_checked(name, file.get_tensor(name).numpy().tobytes()))
+    return tuple(found)
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError as error:
+        raise ContainerError(f"{path} cannot be read ({error.strerror}); name a file of coded weights.") from error
+
+
+def _checked(name: str, data: bytes) -> Checked:
+    if data[:4] != MAGIC:
+        found = verify(data)
+        entropy = found.entropy_bits / 8
+        return Checked(
+            name, found.form, found.shape, found.symbols, found.nonzeros, found.size, entropy, found.deterministic
+        )
+    delta = Delta.from_bytes(data)
+    matrix = delta.matrix()
+    entropy = entropy_bits(Contents.of(matrix), "shac") / 8
+    again = Delta.of(matrix).to_bytes() == data
+    shape = (delta.rows, delta.columns)
+    return Checked(name, "delta", shape, len(delta.symbols), delta.nonzeros, len(data), entropy, again)

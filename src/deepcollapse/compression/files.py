@@ -1,0 +1,134 @@
+"""A compressed network in one safetensors file: tensors, what stands in place of which layer, and digests of all."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from deepcollapse.compression.coded import decoded
+from deepcollapse.compression.layers import replaced
+from deepcollapse.compression.specs import made, spec_of
+from deepcollapse.errors import LayerNameError, WeightsError
+from deepcollapse.measurement.state import undisturbed
+from deepcollapse.networks import load_weights
+from deepcollapse.records import atomic_write
+
+FILE = "compressed.safetensors"
+_KEY = "deepcollapse.compressed"
+_VERSION = 1
+
+
+def save_compressed(network: nn.Module, names: Sequence[str], path: str | Path) -> Path:
+    """Write a compressed network to `path`; `names` are the layers that others were put in place of.
+
+    The file is plain safetensors. Its header holds what stands in place of each layer, and the SHA-256 of every tensor.
+    Raises WeightsError where a replacement is none that can be written down.
+    """
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    description = {
+        "version": _VERSION,
+        "layers": {name: spec_of(network.get_submodule(name)) for name in names},
+        "digests": {name: digest(value) for name, value in state.items()},
+    }
+    return atomic_write(path, save(state, {_KEY: json.dumps(description)}))
+
+
+def load_compressed(network: nn.Module, path: str | Path) -> nn.Module:
+    """The compressed network of a file, made from a network like the one that was compressed, whose weights are lost.
+
+    Layers are put in place as the file's header says, at sizes that are held to those of its tensors before memory is
+    taken; every tensor is held to its digest and every container is decoded once. The network given stays as it is.
+    Raises WeightsError where the file is damaged, is no compressed network, or does not fit.
+    """
+    path = Path(path)
+    description, shapes = read_description(path)
+    instead = {name: made(spec) for name, spec in description["layers"].items()}
+    for name, module in instead.items():
+        _check_shapes(path, name, module, shapes)
+    check_digests(path, description["digests"])
+    try:
+        compressed = replaced(network, {name: module.to_empty(device="cpu") for name, module in instead.items()})
+    except AttributeError as error:
+        raise LayerNameError(f"{path} does not fit the network: {error}.") from error
+    return load_weights(compressed, path)
+
+
+def read_description(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """What a compressed network's header says, and the shapes of its tensors; WeightsError where it is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            text = (file.metadata() or {}).get(_KEY)
+        description = None if text is None else json.loads(text)
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no file at {path}.") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file; it may be truncated. {error}") from error
+    if description is None:
+        raise WeightsError(
+            f"{path} holds no compressed network: its header does not say what stands in place of which layer. "
+            "Name a file that `deepcollapse compress` wrote; plain weights are loaded by load_weights."
+        )
+    wanted = {"version": int, "layers": dict, "digests": dict}
+    if not isinstance(description, dict) or any(not isinstance(description.get(k), v) for k, v in wanted.items()):
+        raise WeightsError(f"the header of {path} is damaged: it lacks {', '.join(wanted)}. Write the file again.")
+    if description["version"] > _VERSION:
+        raise WeightsError(
+            f"{path} was written by a newer deepcollapse (version {description['version']} of the file, this one reads "
+            f"{_VERSION}). Update deepcollapse."
+        )
+    return description, shapes
+
+
+def _check_shapes(path: Path, name: str, module: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+    for key, value in module.state_dict().items():
+        whole = f"{name}.{key}" if name else key
+        if shapes.get(whole) != tuple(value.shape):
+            raise WeightsError(
+                f"the header of {path} declares {whole} of shape {tuple(value.shape)} and the file holds "
+                f"{shapes.get(whole, 'none')}; it is damaged. Write the file again."
+            )
+
+
+def check_digests(path: Path, digests: dict[str, str]) -> None:
+    """Hold every tensor of a file to its digest. Raises WeightsError for the first one that differs."""
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        for name in sorted(names | digests.keys()):
+            if name not in names or digests.get(name) != digest(file.get_tensor(name)):
+                raise WeightsError(
+                    f"{path} is damaged: {name} is not what was written (its SHA-256 differs). Write the file again."
+                )
+
+
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's bytes, in hexadecimal.
+
+    >>> digest(torch.zeros(1))[:8]
+    'df3f6198'
+    """
+    return hashlib.sha256(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def export_network(network: nn.Module, inputs: Tensor, path: str | Path) -> Path:
+    """Write the network as `torch.export` holds it: code and weights in one file that loads without deepcollapse.
+
+    Coded weights are decoded to dense ones on the way out; `inputs` (n, ...) is an example, of which any number of
+    samples may be given later. Load it with `torch.export.load(path).module()`.
+    """
+    path = Path(path)
+    dense = decoded(network)
+    with undisturbed(dense):
+        samples = torch.export.Dim("samples")
+        # A batch of one would be taken for a fixed size.
+        example = inputs[:2] if len(inputs) > 1 else inputs[:1].expand(2, *inputs.shape[1:]).contiguous()
+        program = torch.export.export(dense, (example,), dynamic_shapes=({0: samples},))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.export.save(program, path)
+    return path

@@ -1,0 +1,174 @@
+"""Compressing the network of a run: chosen by half of the test samples, and told on all of them."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepcollapse.compression.compress import compress
+from deepcollapse.compression.files import FILE, export_network, load_compressed, save_compressed
+from deepcollapse.compression.footprint import latencies
+from deepcollapse.compression.outcome import Compressed
+from deepcollapse.compression.rows import CHOOSING, rows
+from deepcollapse.compression.search import Candidate
+from deepcollapse.compression.target import Target
+from deepcollapse.records import Run, atomic_write
+from deepcollapse.training.data import Split, Splits
+from deepcollapse.training.evaluate import Scores, evaluate
+from deepcollapse.training.objective import loss_function
+from deepcollapse.training.place import Place
+
+UNTOUCHED = "test, not chosen by"
+EXPORTED = "compressed.pt2"
+# A few thousand samples tell the second moments of a layer's inputs, and what a passing pass costs.
+SAMPLES_TIMED = (1, 256)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network with its data, where it runs, and how it is to be compressed."""
+
+    network: nn.Module
+    splits: Splits
+    place: Place
+    target: Target
+    method: str
+    layers: tuple[str, ...]
+    values: int
+    fine_tune: int
+    rate: float
+    seconds: float
+    seed: int
+    batch: int
+
+    def batches(self, split: Split, shuffled: bool = False) -> Iterable[tuple[Tensor, Tensor]]:
+        """A split's batches on the device."""
+        generator = torch.Generator().manual_seed(self.seed) if shuffled else None
+        return self.place.batches(split.batches(self.batch, generator=generator))
+
+    def done(self, watch: Callable[[Candidate], None] | None = None) -> Compressed:
+        """Search for the network. The place must be entered."""
+        return compress(
+            self.network,
+            self.batches(self.splits.train, shuffled=True),
+            self.batches(self.halves[CHOOSING]),
+            target=self.target,
+            method=self.method,
+            layers=self.layers or None,
+            values=self.values,
+            fine_tune=self.fine_tune,
+            rate=self.rate,
+            seconds=self.seconds,
+            loss=loss_function(self.place.recipe),
+            seed=self.seed,
+            watch=watch,
+        )
+
+    @property
+    def halves(self) -> dict[str, Split]:
+        """The samples that a network is chosen by, and where the test data can be halved the others."""
+        test = self.splits.test
+        if test is None:
+            return {CHOOSING: self.splits.train}
+        select = getattr(test, "select", None)
+        if select is None or len(test) < 2:  # pyright: ignore[reportArgumentType]
+            return {CHOOSING: test}
+        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(self.seed))  # pyright: ignore
+        middle = len(order) // 2
+        return {CHOOSING: select(order[:middle].sort().values), UNTOUCHED: select(order[middle:].sort().values)}
+
+    def scores(self, before: nn.Module, after: nn.Module) -> dict[str, dict[str, Scores]]:
+        """Accuracy and loss of both networks on every split."""
+        splits = {"train": self.splits.train, **({"test": self.splits.test} if self.splits.test else {}), **self.halves}
+        loss = loss_function(self.place.recipe)
+        networks = {"before": before, "after": after}
+        return {
+            name: {time: evaluate(network, self.batches(split), loss) for time, network in networks.items()}
+            for name, split in splits.items()
+        }
+
+    def latencies(self, before: nn.Module, after: nn.Module) -> dict[int, dict[str, float]]:
+        """Median seconds of a forward pass of both, by the number of samples."""
+        inputs = torch.cat([x for x, _ in _first(self.batches(self.splits.train), max(SAMPLES_TIMED))])
+        sizes = [size for size in SAMPLES_TIMED if size <= len(inputs)]
+        return {size: latencies({"before": before, "after": after}, inputs[:size]) for size in sizes}
+
+
+def _first(batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> Iterable[tuple[Tensor, Tensor]]:
+    seen = 0
+    for x, y in batches:
+        if seen >= samples:
+            return
+        seen += len(x)
+        yield x, y
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A compressed network as its file gives it: read back, and then evaluated and timed beside the original."""
+
+    found: Compressed
+    network: nn.Module
+    file: bytes
+    scores: dict[str, dict[str, Scores]]
+    latencies: dict[int, dict[str, float]]
+
+    @classmethod
+    def of(cls, job: Job, found: Compressed) -> "Finished":
+        """Write the file, read it back, and take every number from what was read."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = save_compressed(found.network, found.names, Path(folder) / FILE)
+            read, data = job.place.settle(load_compressed(job.network, file)), file.read_bytes()
+        return cls(found, read, data, job.scores(job.network, read), job.latencies(job.network, read))
+
+    def write(self, run: Run) -> None:
+        """The file and the rows, into a run."""
+        atomic_write(run.path / FILE, self.file)
+        run.append(rows(self.found, self.scores, self.latencies))
+
+    def export(self, job: Job, run: Run) -> Path:
+        """The network as torch.export holds it, into a run."""
+        inputs = next(iter(job.batches(job.splits.train)))[0]
+        return export_network(self.network, inputs, run.path / EXPORTED)
+
+
+def verdict(done: Finished) -> dict[str, Any]:
+    """Whether the target is met on all test samples, and on those that nothing was chosen by, in words and as facts."""
+    found, scores = done.found, done.scores
+    smaller = found.original.stored_bytes / found.chosen.stored_bytes
+    kept = False
+    if not found.met:
+        words = f"Nothing that was tried keeps to the target ({found.target}); the network is as it was."
+    else:
+        split = "test" if "test" in scores else CHOOSING
+        change = 100 * (scores[split]["after"].accuracy - scores[split]["before"].accuracy)
+        words = (
+            f"{smaller:.1f} times smaller ({found.chosen.stored_bytes:,} of {found.original.stored_bytes:,} bytes), "
+            f"accuracy on {'the test samples' if split == 'test' else 'the samples it was chosen by'} "
+            f"{change:+.2f} points. "
+        )
+        kept = _keeps(found, scores[split])
+        words += f"The target ({found.target}) is " + ("met." if kept else "met on the samples it was chosen by alone.")
+        words += _on_the_others(found, scores)
+    return {**found.facts(), "met": found.met and kept, "outcome": words}
+
+
+def _keeps(found: Compressed, one: dict[str, Scores]) -> bool:
+    sizes = found.chosen.stored_bytes, found.original.stored_bytes
+    return found.target.allows(one["after"].accuracy, sizes[0], one["before"].accuracy, sizes[1])
+
+
+def _on_the_others(found: Compressed, scores: dict[str, dict[str, Scores]]) -> str:
+    """How the samples that nothing was chosen by fare, where there are any, and whether there are enough to tell."""
+    words = ""
+    if (others := scores.get(UNTOUCHED)) is not None:
+        change = 100 * (others["after"].accuracy - others["before"].accuracy)
+        words += f" On the half of them that it was not chosen by: {change:+.2f} points."
+    samples, drop = found.chosen.samples, found.target.accuracy_drop
+    if drop and drop * samples < 2:
+        words += f" It was chosen by {samples} samples, {100 / samples:.2f} points each: too few to tell such a drop."
+    return words

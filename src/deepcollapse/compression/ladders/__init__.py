@@ -1,0 +1,1 @@
+"""From mild to strong: the networks that each method of compression offers to the search."""

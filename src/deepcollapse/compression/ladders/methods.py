@@ -1,0 +1,57 @@
+"""The methods by name, and what each is given."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from deepcollapse.compression.search import Ladder
+from deepcollapse.compression.storage.forms import Form
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method does, in words, and whether weights come out coded, which nothing can follow."""
+
+    what: str
+    codes: bool = True
+
+
+METHODS = {
+    "low-rank": Method("truncated factors in place of layers, ranks shared out by what the outputs lose", codes=False),
+    "coded": Method("pruned, few shared values, each layer in the form that takes the fewest bytes"),
+    "hac": Method("pruned, few shared values, a Huffman code of all entries"),
+    "shac": Method("pruned, few shared values, a Huffman code of the non-zeros in compressed sparse columns"),
+    "delta": Method("pruned, few shared values, codes of values and of the gaps between them: our own layout"),
+    "ternary": Method("weights -a, 0 and a, trained one coordinate at a time, then coded"),
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What methods work with; see `compress` for each."""
+
+    train: Iterable[tuple[Tensor, Tensor]]
+    layers: Sequence[str] | None
+    values: int
+    fine_tune: int
+    rate: float
+    seconds: float
+    loss: Callable[[Tensor, Tensor], Tensor]
+    seed: int
+
+
+def ladder_of(method: str, network: nn.Module, material: Material) -> Ladder:
+    """The networks that a method makes of this one, from mild to strong."""
+    if method == "low-rank":
+        from deepcollapse.compression.ladders.low_rank import Ranks
+
+        return Ranks.of(network, material)
+    if method == "ternary":
+        from deepcollapse.compression.ladders.ternary import Ternary
+
+        return Ternary(network, material)
+    from deepcollapse.compression.ladders.coded import Coding
+
+    forms: dict[str, Form] = {"coded": "smallest", "hac": "hac", "shac": "shac", "delta": "delta"}
+    return Coding(network, material, forms[method])

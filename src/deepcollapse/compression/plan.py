@@ -1,0 +1,89 @@
+"""What can go at each layer and why: the rank of its weight, of its outputs, of what classes need, and of noise."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from deepcollapse.compression.low_rank.decomposed import DecomposedLayer
+from deepcollapse.compression.low_rank.decomposition import LowRank
+from deepcollapse.compression.low_rank.rank_choice import largest_useful_rank, rank_for_energy
+from deepcollapse.errors import BatchError
+from deepcollapse.geometry import effective_rank, numerical_rank
+
+# What a layer's outputs may lose of their energy, and below which share of the first a singular value is left out.
+ENERGY, TOLERANCE = 0.999, 1e-2
+# Training samples on which layers are looked at.
+SAMPLES = 4096
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What one layer's spectrum says can go.
+
+    `numerical_rank` counts the weight's singular values above 1 % of the first, `effective_rank` is that of the
+    weight. `energy_rank` directions hold 99.9 % of the variance of the layer's outputs on training samples.
+    `proposed_rank` is the rank to cut to, min(shape) where the layer should stay as it is, and `reason` says why.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    numerical_rank: int
+    effective_rank: float
+    energy_rank: int
+    proposed_rank: int
+    reason: str
+
+
+def plan_of(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], layers: Sequence[str] | None = None
+) -> tuple[LayerPlan, ...]:
+    """Look at every layer: its weight, and on the first few thousand samples what it puts out.
+
+    >>> net = nn.Sequential(nn.Linear(8, 64), nn.Linear(64, 2))
+    >>> [plan.name for plan in plan_of(net, [(torch.randn(32, 8), torch.arange(32) % 2)])]
+    ['0', '1']
+    """
+    few = first_samples(batches)
+    classes = len(torch.cat([y.flatten() for _, y in few]).unique())
+    found = LowRank(network, layers, few, how="activations").layers
+    return tuple(_plan(name, layer, classes) for name, layer in found.items())
+
+
+def first_samples(batches: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The first batches, as many as hold `SAMPLES` samples; BatchError where there are none."""
+    first = next(iter(batches), None)
+    if first is None or not len(first[0]):
+        raise BatchError("there is no sample in the training batches. Is the data loader empty?")
+    return list(islice(iter(batches), math.ceil(SAMPLES / len(first[0]))))
+
+
+def _plan(name: str, layer: DecomposedLayer, classes: int) -> LayerPlan:
+    # Of a grouped convolution the first group's weight stands for all; ranks of outputs are over all groups.
+    weight, (m, n) = layer.directions[0].weight, layer.shape
+    numerical, energy = int(numerical_rank(weight, TOLERANCE)), rank_for_energy(layer.singular_values, ENERGY)
+    proposed = max(1, min(numerical, energy))
+    if proposed > largest_useful_rank((m, n)):
+        proposed, reason = min(m, n), _kept(m, n, min(numerical, energy))
+    else:
+        reason = _reason(numerical, energy, classes, m, n)
+    effective = float(effective_rank(weight))
+    return LayerPlan(name, (m, n), numerical, effective, energy, proposed, reason)
+
+
+def _kept(m: int, n: int, rank: int) -> str:
+    return f"factors of rank {rank} would take as much as the layer's {m} x {n} weights: keep it"
+
+
+def _reason(numerical: int, energy: int, classes: int, m: int, n: int) -> str:
+    if energy <= numerical:
+        what = f"its outputs vary in {energy} of {m} directions but for 0.1 %"
+        if energy <= classes - 1:
+            return f"{what}, no more than the C - 1 = {classes - 1} that collapsed classes need"
+        if energy <= 2 * classes:
+            return f"{what}, near the C - 1 = {classes - 1} that collapsed classes need"
+        return f"{what}; collapse would need C - 1 = {classes - 1}"
+    return f"its weight has {numerical} of {min(m, n)} singular values above 1 % of the first"
