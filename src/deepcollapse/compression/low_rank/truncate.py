@@ -83,7 +83,8 @@ def truncate(
         if batches is not None:
             inputs = LayerInputs.collect(network, batches, cut, memory_limit=memory_limit) if cut else LayerInputs({})
         return LowRank(network, list(chosen), inputs, how=how, form=forms, ridge=ridge).cut(chosen)
-    check_memory({name: layers[name] for name in cut}, memory_limit)
+    for name in cut:  # one after the other: no more than one layer's moments are held
+        check_memory({name: layers[name]}, memory_limit)
     rows = {name: row_of_left(name, plans[name], note, measured=True) for name, note in notes.items() if note}
     made, rows_of_cut = _one_after_the_other(
         copy.deepcopy(network), batches, {name: plans[name] for name in cut}, chosen
