@@ -11,7 +11,8 @@ from toy import blobs, mlp, numbers, raises
 
 from deepcollapse.errors import UnknownNameError
 from deepcollapse.geometry import channel_unfolding, rank_above_noise_edge, spatial_unfolding
-from deepcollapse.measurement import Monitor, measure, measure_weights
+from deepcollapse.measurement import Monitor, conclude, measure, measure_weights
+from deepcollapse.measurement.weights import affordable, weight_matrices
 
 RANKS = (
     "effective_rank", "stable_rank", "participation_ratio", "energy_effective_rank", "nuclear_rank", "energy_rank",
@@ -193,6 +194,22 @@ def test_measures_asked_for_are_those_told_of_weights():
         "`deepcollapse list measures` shows all of them.",
     ):
         measure_weights(mlp(), measures=["stable_rnk"])
+
+
+def test_of_large_networks_some_layers_are_taken_evenly_spread(monkeypatch):
+    net = nn.Sequential(*(nn.Linear(4, 4) for _ in range(9)), nn.Linear(4, 3))
+    matrices = list(weight_matrices(net, without=net[-1]))
+    assert [weight.work(4) for weight in matrices] == [64] * 9
+    assert [weight.work(3) for weight in matrices] == [0] * 9
+    assert affordable(matrices, 4, 576) == (matrices, None)
+    note = "the weights of 5 of 9 layers are measured, evenly spread from 0 to 8; measure_weights(network) takes all"
+    chosen, told = affordable(matrices, 4, 330)
+    assert ([weight.layer for weight in chosen], told) == (["0", "2", "4", "6", "8"], note)
+    assert [weight.layer for weight in affordable(matrices, 4, 1)[0]] == ["0", "8"]
+    monkeypatch.setattr(conclude, "affordable", lambda matrices, limit: affordable(matrices, limit, 330))
+    measured = measure(net, [blobs()], baselines=["untrained"])
+    assert {r.layer for r in measured.records if r.measure == "rows_weight"} == {"0", "2", "4", "6", "8"}
+    assert measured.notes.count(note) == 1
 
 
 def test_a_monitor_tells_weights_too():

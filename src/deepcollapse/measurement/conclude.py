@@ -29,7 +29,7 @@ from deepcollapse.measurement.passes import FirstPass
 from deepcollapse.measurement.pictures import CLASSES, SAMPLES, pictures
 from deepcollapse.measurement.reduction import POSITIONS
 from deepcollapse.measurement.state import exact
-from deepcollapse.measurement.weights import MAX_WEIGHT_DIM, weight_matrices, weight_records
+from deepcollapse.measurement.weights import MAX_WEIGHT_DIM, affordable, weight_matrices, weight_records
 from deepcollapse.records import Record
 
 SECOND_LOOK: tuple[str, ...] = ("span scatter", "decisions")  # the needs that only a second look can serve
@@ -119,7 +119,9 @@ def conclude(
     with exact():
         _tell(found, first, look, again if isinstance(again, str) else None, capture, settings, baseline)
     if settings.weights and baseline != SHUFFLED and isinstance(capture, Capture):  # labels do not move weights
-        matrices = weight_matrices(capture.root, without=capture.head)
+        matrices, note = affordable(list(weight_matrices(capture.root, without=capture.head)), settings.max_weight_dim)
+        if note is not None and note not in capture.notes:
+            capture.notes.append(note)
         records, arrays = weight_records(matrices, settings.metrics, settings.max_weight_dim)
         found.add([replace(record, baseline=baseline) for record in records], arrays)
     return found

@@ -88,7 +88,8 @@ def measure(
         memory_budget: for kept features, in bytes or as "512MiB", on the device where they are made.
         max_scatter_dim: no d x d scatter above this dimension; ranks of features are then left out, with the reason.
         weights: also the ranks of every layer's weights (see `measure_weights`). By default where `means_of` is not
-            given, since the measurement that it names has told them already.
+            given, since the measurement that it names has told them already. Of large networks, some layers evenly
+            spread, as a note then says: all would take longer than ten seconds.
         max_weight_dim: no singular values of weights whose shorter side is above this; their ranks are then NaN.
         distributed: add up over the processes of torch.distributed, each with its own share of the data, none empty.
             Shares may be uneven; DistributedSampler repeats samples, which is warned of.

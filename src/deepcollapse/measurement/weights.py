@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from deepcollapse.geometry import Metric, channel_unfolding, singular_values, spatial_unfolding
 from deepcollapse.geometry.rank import rounding_tolerance
 from deepcollapse.measurement.evidence import wanted_measures
-from deepcollapse.measurement.layers import distinct_layers
+from deepcollapse.measurement.layers import distinct_layers, evenly_spread
 from deepcollapse.measurement.measurement import Measurement
 from deepcollapse.measurement.state import exact
 from deepcollapse.records import Record
@@ -22,6 +22,7 @@ Kernel = nn.modules.conv._ConvNd
 SUFFIX, SPATIAL_SUFFIX = "_weight", "_weight_spatial"
 OF_FEATURES = {"rankme", "alpha_req", "covariance_rank"}  # ranks that are defined of features alone
 MAX_WEIGHT_DIM = 2048  # a square matrix of that many rows takes some seconds, one of twice as many eight times that
+MOST_WORK = 4e10  # of m n min(m, n), summed over a network: some ten seconds of one core
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class WeightMatrix:
     reduction: str = "none"
     suffix: str = SUFFIX
     notes: list[str] = field(default_factory=list)
+
+    def limit(self, max_weight_dim: int) -> int:
+        """The longest that the shorter side may be."""
+        return max_weight_dim // 4 if self.suffix == SPATIAL_SUFFIX else max_weight_dim
+
+    def work(self, max_weight_dim: int) -> int:
+        """What its singular values cost: m n min(m, n), and nothing where they are not taken."""
+        shorter = min(self.matrix.shape)
+        return self.matrix.numel() * shorter if shorter <= self.limit(max_weight_dim) else 0
 
 
 def measure_weights(
@@ -90,6 +100,25 @@ def weight_matrices(network: nn.Module, without: nn.Module | None = None) -> Ite
                 yield from _unfolded(name, module, _whole(weight))
 
 
+def affordable(
+    matrices: Sequence[WeightMatrix], max_weight_dim: int, most: float | int = MOST_WORK
+) -> tuple[list[WeightMatrix], str | None]:
+    """The matrices whose singular values together cost no more than `most`, evenly spread, and a note on those left.
+
+    Beside features that pass by anyway, the weights of a large network would cost minutes at every measured epoch.
+    """
+    work = sum(weight.work(max_weight_dim) for weight in matrices)
+    if work <= most:
+        return list(matrices), None
+    names = list(dict.fromkeys(weight.layer for weight in matrices))
+    chosen = evenly_spread(names, max(2, int(len(names) * most / work)))
+    note = (
+        f"the weights of {len(chosen)} of {len(names)} layers are measured, evenly spread from {names[0]} to "
+        f"{names[-1]}; measure_weights(network) takes all"
+    )
+    return [weight for weight in matrices if weight.layer in chosen], note
+
+
 def _weights(layer: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The weights of a module itself that act as linear maps, each under the name of its layer."""
     if isinstance(module, nn.MultiheadAttention):
@@ -139,7 +168,7 @@ def _of_matrix(weight: WeightMatrix, metrics: Sequence[Metric], limit: int) -> t
     matrix = weight.matrix
     sides = {"rows": len(matrix), "columns": matrix.shape[1]}
     records = [_record(weight, name, value=value, unit=name) for name, value in sides.items()]
-    reason = _why_not(matrix, limit // 4 if weight.suffix == SPATIAL_SUFFIX else limit)
+    reason = _why_not(matrix, weight.limit(limit))
     s = None if reason else singular_values(matrix)
     norms = {"spectral_norm": math.nan, "frobenius_norm": math.nan}
     if s is not None:
