@@ -199,6 +199,9 @@ def test_attention_keeps_the_weights_that_it_reads_itself():
     ]
     with torch.no_grad():
         assert made.network(torch.ones(1, 2, 8)).shape == (1, 2, 8)
+    whole = LowRank(net, None, [torch.randn(3, 4, 8)])
+    assert whole.layers == {}
+    assert whole.cut({"linear1": 1, "self_attn.out_proj": 1}).layers == made.layers
 
 
 def test_what_comes_out_is_an_ordinary_module(tmp_path):

@@ -16,6 +16,7 @@ from deepcollapse.compression.low_rank.plans import (
     chosen_method,
     chosen_ranks,
     plan,
+    read_by_parent,
     why_left,
 )
 from deepcollapse.errors import OptionError
@@ -25,8 +26,8 @@ from deepcollapse.measurement.wrappers import unwrapped
 class LowRank:
     """A network's layers taken apart once, to be cut at any ranks: what a search over ranks calls again and again.
 
-    Takes the arguments of `truncate`, with the layers' names or patterns (by default all) in place of ranks, and for
-    batches also what `LayerInputs.collect` found. Inputs are those of the network as it is.
+    Takes the arguments of `truncate`, with the layers' names or patterns (by default all that are called) in place of
+    ranks, and for batches also what `LayerInputs.collect` found. Inputs are those of the network as it is.
 
     >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
     >>> found = LowRank(net)
@@ -50,6 +51,8 @@ class LowRank:
         self.network = unwrapped(network)
         method = chosen_method(how, batches)
         layers = compressible_layers(self.network, names)
+        if names is None:
+            layers = {name: one for name, one in layers.items() if read_by_parent(self.network, name) is None}
         forms = checked_forms(form, layers)
         if batches is not None and not isinstance(batches, LayerInputs):
             batches = LayerInputs.collect(self.network, batches, list(layers), memory_limit=memory_limit)
@@ -79,9 +82,12 @@ class LowRank:
         """The network with these ranks, each layer cut on its own; layers that are not named stay as they are."""
         modules, rows = {}, []
         for name, rank in chosen_ranks(self.network, ranks).items():
-            if name not in self.layers:
-                raise OptionError(f"layer {name!r} was not taken apart; there are {', '.join(self.layers) or 'none'}.")
-            planned = self.layers[name]
+            planned = self.layers.get(name)
+            if planned is None:
+                if read_by_parent(self.network, name) is None:
+                    there = ", ".join(self.layers) or "none"
+                    raise OptionError(f"layer {name!r} was not taken apart; there are {there}.")
+                planned = plan(name, compressible_layers(self.network)[name], "weights", "channel", 0.0)
             note = why_left(self.network, name, planned, rank)
             if rank is None or note is not None:
                 assert note is not None
