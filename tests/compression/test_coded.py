@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from deepcollapse.compression.coded import CodedConv, CodedLinear, code_layers, coded_layer, decoded
+from deepcollapse.compression.footprint import multiply_adds
 from deepcollapse.errors import ContainerError, LayerNameError, OptionError, ShapeError
 from unchecked import shapes_unchecked
 
@@ -232,6 +233,12 @@ def test_weights_of_other_dtypes_are_coded_as_float32():
     double = nn.init.constant_(nn.Linear(2, 2, dtype=torch.float64).weight, 0.1)
     layer.weight = nn.Parameter(double.detach()[:, [0, 0, 0]])
     assert (coded_layer(layer).container.matrix() == np.float32(0.1)).all()
+
+
+def test_multiply_adds_are_those_of_the_weights_in_use(pair):
+    layer, x = pair
+    placed = layer(x).numel() // len(x) // layer.weight.shape[0]
+    assert multiply_adds(coded_layer(layer), x) == placed * int(layer.weight.count_nonzero())
 
 
 def test_modules_tell_what_they_are():
