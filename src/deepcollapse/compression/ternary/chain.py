@@ -69,7 +69,7 @@ def chain_of(network: nn.Module, names: Sequence[str] | None = None) -> Chain:
     """
     chosen = set(compressible_layers(network, names))
     parts = list(_parts(network, ""))
-    _refuse_hidden(chosen, parts)
+    _refuse_hidden(chosen, parts, names)
     first = next((at for at, (name, module) in enumerate(parts) if name in chosen and isinstance(module, Layer)), None)
     if first is None:
         raise LayerNameError("the network has no linear or convolutional layer whose weights could be searched.")
@@ -146,13 +146,13 @@ def _why_no_part(module: nn.Module) -> str | None:
     return None if known else "it is neither a linear map nor a known channelwise function"
 
 
-def _refuse_hidden(chosen: set[str], parts: list[tuple[str, nn.Module]]) -> None:
+def _refuse_hidden(chosen: set[str], parts: list[tuple[str, nn.Module]], wanted: Sequence[str] | None) -> None:
     """Chosen layers inside a module whose course is unknown cannot be searched."""
     names = {name for name, _ in parts}
     for layer in sorted(chosen - names):
         for name, module in parts:
             if layer.startswith(f"{name}.") or not name:
-                raise LayerNameError(_in_the_way(name, module, f"layer {layer!r} lies inside it", [layer]))
+                raise LayerNameError(_in_the_way(name, module, f"layer {layer!r} lies inside it", wanted))
 
 
 def _in_the_way(name: str, module: nn.Module, reason: str, names: Sequence[str] | None) -> str:

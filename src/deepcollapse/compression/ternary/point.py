@@ -52,7 +52,7 @@ class Point:
     `biases`, the row of biases is the last of its stage.
     """
 
-    def __init__(self, stages: list[Stage], values: Tensor, scale: float | None, biases: bool) -> None:
+    def __init__(self, stages: list[Stage], values: Tensor, scale: float | int | None, biases: bool) -> None:
         self.stages, self.values = stages, values
         found: list[Tensor] = []
         self.scales: list[float] = []

@@ -29,7 +29,7 @@ def ternary_projection(weight: Float[Tensor, "..."]) -> tuple[Float[Tensor, "...
 
 
 def project(
-    weight: Float[Tensor, "..."], values: Float64[Tensor, " r"], scale: float | None = None
+    weight: Float[Tensor, "..."], values: Float64[Tensor, " r"], scale: float | int | None = None
 ) -> tuple[Int64[Tensor, "..."], float]:
     """The index of each weight's value in `values` (ascending), and the scale that the values are times.
 
@@ -43,7 +43,7 @@ def project(
     _refuse_nonfinite(weight)
     w = weight.detach().double()
     if scale is not None:
-        return _nearest(w / scale, values), scale
+        return _nearest(w / scale, values), float(scale)
     if values.tolist() == list(TERNARY):
         signs, scale = ternary_projection(weight)
         return signs.long() + 1, scale or 1.0

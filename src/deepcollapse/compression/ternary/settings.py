@@ -22,15 +22,15 @@ class Settings:
     """The options of `train_discrete`, or OptionError."""
 
     initial: str = "round"
-    scale: float | None = None
+    scale: float | int | None = None
     biases: bool = False
     loss: str = "cross_entropy"
     order: str = "rows"
     moves: str = "in turn"
-    screening: float | None = None
+    screening: float | int | None = None
     batch_size: int | None = None
     sweeps: int | None = None
-    seconds: float | None = None
+    seconds: float | int | None = None
     restarts: int = 1
     seed: int = 0
     engine: str = "auto"
