@@ -86,7 +86,9 @@ def test_a_factory_in_the_current_folder(here, call):
 def test_without_a_head(trained, call):
     done = call("measure", trained, "--head", "none", "--layers", "blocks.0", "--json")
     assert done.code == 0, done.err
-    assert {record["layer"] for record in done.json["records"]} == {"network", "blocks.0"}
+    of_weights = {record["layer"] for record in done.json["records"] if "_weight" in record["measure"]}
+    assert of_weights == {"blocks.0.linear", "blocks.1.linear", "head"}, "the last layer is one like the others"
+    assert {record["layer"] for record in done.json["records"]} - of_weights == {"network", "blocks.0"}
 
 
 def test_out_is_a_run_folder_with_a_page(trained, call, here):
