@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deepcollapse.compression.ternary import train_discrete
-from deepcollapse.errors import LabelError, LayerNameError, NonFiniteError, OptionError, ShapeError
+from deepcollapse.errors import LabelError, LayerNameError, MemoryBudgetError, NonFiniteError, OptionError, ShapeError
 from deepcollapse.networks import build
 from unchecked import shapes_unchecked
 
@@ -173,6 +173,15 @@ def test_options_and_samples_out_of_range():
     )
     inputs[3, 1] = math.inf
     assert refusal(network, inputs, labels, NonFiniteError) == ("1 of 40 inputs hold NaN or infinity; leave them out.")
+
+
+def test_more_samples_than_memory_holds_are_refused_before_it_is_taken(monkeypatch):
+    network, inputs, labels = problem()
+    monkeypatch.setattr("deepcollapse.compression.ternary.stages.memory_of", lambda device: 2**14)
+    assert refusal(network, inputs, labels, MemoryBudgetError) == (
+        "trials would keep 48 numbers for each of 40 samples, 0 GiB of 0; give fewer samples, or name later layers "
+        "alone."
+    )
 
 
 def test_what_compiled_loops_cannot_run():

@@ -104,7 +104,7 @@ def check_twins(network, inputs, labels, names, engine, squared=False, biases=Fa
     squared=st.booleans(),
     norm=st.booleans(),
 )
-@settings(max_examples=6, deadline=None, phases=PHASES)
+@settings(max_examples=5, deadline=None, phases=PHASES)
 def test_linear_chains(seed, depth, activation, bias, squared, norm):
     network = perceptron(seed, depth, activation, bias, norm)
     inputs, labels = samples(seed, 7, 3)

@@ -121,8 +121,9 @@ def train_discrete(
         engine: "compiled" needs numba and a chain of linear layers; "torch" runs any; "auto" takes the first that can.
         progress: called after each sweep.
 
-    Raises LayerNameError where a module stands in the way, OptionError, ShapeError, LabelError, NonFiniteError, and
-    MissingExtraError for `engine="compiled"` without numba. Source: Date et al. 2020.
+    Raises LayerNameError where a module stands in the way, OptionError, ShapeError, LabelError, NonFiniteError,
+    MemoryBudgetError where what is kept of all samples would take more than half of the memory, and MissingExtraError
+    for `engine="compiled"` without numba. Source: Date et al. 2020.
 
     >>> net = nn.Sequential(nn.Linear(2, 2, bias=False))
     >>> _ = net.load_state_dict({"0.weight": torch.zeros(2, 2)})

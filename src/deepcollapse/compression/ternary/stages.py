@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from deepcollapse.compression.layers import weight_matrix
 from deepcollapse.compression.ternary.chain import NORMS, Link
-from deepcollapse.errors import ShapeError
+from deepcollapse.errors import MemoryBudgetError, ShapeError
+from deepcollapse.linalg import memory_of
 from deepcollapse.networks.layers import GlobalAveragePool
 
 
@@ -138,13 +139,26 @@ def _pads(layer: nn.Conv2d) -> list[int]:
 
 def stages_of(links: tuple[Link, ...], features: Tensor) -> list[Stage]:
     """The stages of a chain for features as they enter it, (n, features) or (n, channels, height, width)."""
-    stages, a = [], features[:1].transpose(0, 1)
+    stages, a, kept = [], features[:1].transpose(0, 1), 0
     for link in links:
         stages.append(Stage(link, (a.shape[0], *a.shape[2:])))
-        z = stages[-1].mapped(stages[-1].inputs(a), stages[-1].places(a))
+        x = stages[-1].inputs(a)
+        z = stages[-1].mapped(x, stages[-1].places(a))
         a = stages[-1].passed(z)
+        kept += x.numel() + 2 * z.numel() + 2 * a.numel()
+    _refuse_too_many(len(features), kept)
     if a.ndim != 2:
         raise ShapeError(
             f"the network gives {tuple(a.shape[:1] + a.shape[2:])} values a sample; expected one logit a class."
         )
     return stages
+
+
+def _refuse_too_many(samples: int, numbers: int) -> None:
+    """What every layer takes and gives is kept for all samples, in float64."""
+    needed, there = 8 * samples * numbers, memory_of(torch.device("cpu"))
+    if needed > there / 2:
+        raise MemoryBudgetError(
+            f"trials would keep {numbers:,} numbers for each of {samples:,} samples, {needed / 2**30:.0f} GiB of "
+            f"{there / 2**30:.0f}; give fewer samples, or name later layers alone."
+        )
