@@ -49,6 +49,8 @@ def test_numbers_are_sane(found):
     for layer in found["coded_product"]["shares"].values():
         for by_threads in layer["batches"].values():
             assert max(timed["largest_error"] for timed in by_threads.values()) < 1e-4
+    for tried in found["ternary_trials"]["samples"].values():
+        assert max(tried["largest_difference"].values()) < 1e-12  # every way of trying gives the same losses
     for cut in found["truncated_layer"]["layers"]:
         assert 0 < cut["weights"] < 1
         assert 0 < cut["products"] < 1
