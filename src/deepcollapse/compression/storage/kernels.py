@@ -170,20 +170,27 @@ def _paired_column(stream, column, rows, values):
 @compiled
 @no_type_check
 def _sums(rows, values, count, x, y):
-    """y (B,) = sum of values[i] x[rows[i], :], eight columns of x (n, B) at a time; B is 1 or a multiple of 8."""
+    """y (B,) = sum of values[i] x[rows[i], :] for x (n, B); B is 1 or a multiple of 8."""
     if len(y) == 1:
         total = y.dtype.type(0)
         for i in range(count):
             total += y.dtype.type(values[i]) * x[rows[i], 0]
         y[0] = total
-        return
-    for b in range(0, len(y), 8):
-        sums = np.zeros(8, y.dtype)
+    elif len(y) <= 16:  # short rows are faster in loops whose length is known
+        for b in range(0, len(y), 8):
+            sums = np.zeros(8, y.dtype)
+            for i in range(count):
+                value, row = y.dtype.type(values[i]), rows[i]
+                for lane in range(8):
+                    sums[lane] += value * x[row, b + lane]
+            y[b : b + 8] = sums
+    else:
+        sums = np.zeros(len(y), y.dtype)
         for i in range(count):
-            value, row = y.dtype.type(values[i]), rows[i]
-            for lane in range(8):
-                sums[lane] += value * x[row, b + lane]
-        y[b : b + 8] = sums
+            value, source = y.dtype.type(values[i]), x[rows[i]]
+            for lane in range(len(sums)):
+                sums[lane] += value * source[lane]
+        y[:] = sums
 
 
 @compiled

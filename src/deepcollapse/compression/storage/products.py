@@ -19,9 +19,9 @@ from deepcollapse.errors import OptionError, ShapeError
 
 Array = np.ndarray
 
-# Measured: a multiply-add from the code costs as much as some 16 of a dense product, and an entry of a block that is
-# filled with zeros and decoded as much as some 8.
-MULTIPLY_ADD = 16
+# Measured: a multiply-add from the code costs as much as some 6 of a dense product (more of short rows, less of long
+# ones), and an entry of a block that is filled with zeros and decoded as much as some 8.
+MULTIPLY_ADD = 6
 BLOCK_ENTRY = 8
 
 # Codes: handing less than this to another thread takes longer than decoding it.
