@@ -35,11 +35,12 @@ def show(run: "Run", page: Path) -> None:
 
 
 def _plan(found: "Compression") -> None:
+    from deepcollapse.report.compression import proposed
+
     rows = []
     became = {change.layer: change.what for change in found.changes}
     for plan in found.plan:
-        kept = plan.reason.endswith("keep it")
-        ranks = (f"{plan.numerical_rank:g}", f"{plan.energy_rank:g}", "keep" if kept else f"{plan.proposed_rank:g}")
+        ranks = (f"{plan.numerical_rank:g}", f"{plan.energy_rank:g}", proposed(plan))
         rows.append((plan.layer, *ranks, became.get(plan.layer, "as it was")))
     if not rows:
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from deepcollapse.report import frame, html
 from deepcollapse.report.figures import pareto
 from deepcollapse.report.figures.style import Key, Section
-from deepcollapse.report.tried import CHOOSING, Compression
+from deepcollapse.report.tried import CHOOSING, Compression, Plan
 from deepcollapse.report.words import number, percent
 
 _LEAD = (
@@ -95,18 +95,17 @@ def _layer_by_layer(one: Compression, named: bool) -> str:
 def _plan(one: Compression) -> str:
     became = {change.layer: change.what for change in one.changes}
     rows = [
-        [
-            p.layer,
-            _whole(p.numerical_rank),
-            _whole(p.energy_rank),
-            _whole(p.proposed_rank),
-            p.reason,
-            became.get(p.layer, ""),
-        ]
-        for p in one.plan
+        [plan.layer, *map(_whole, (plan.numerical_rank, plan.energy_rank)), proposed(plan), became.get(plan.layer, "–")]
+        for plan in one.plan
     ]
-    head = ["layer", "rank of the weight", "99.9 % of the output", "proposed rank", "why", "what was done"]
-    return html.table(head, rows)
+    head = ["layer", "rank of the weight", "99.9 % of the output", "proposed rank", "what was done"]
+    why = "".join(f"<li>{html.escape(f'{plan.layer}: {plan.reason}.')}</li>" for plan in one.plan)
+    return f'{html.table(head, rows)}<ul class="models">{why}</ul>'
+
+
+def proposed(plan: Plan) -> str:
+    """The rank that a layer should be cut to, or that it should be kept."""
+    return "keep" if plan.reason.endswith("keep it") else _whole(plan.proposed_rank)
 
 
 def _whole(value: float) -> str:

@@ -80,10 +80,9 @@ def _limit(one: Compression) -> dict[str, Any]:
 
 
 def layers(changes: list[Change]) -> Figure:
-    """What each layer takes before and after, on a logarithmic axis."""
+    """What each layer takes before and after."""
     names = [escape(change.layer) for change in changes]
-    sizes = [value for change in changes for value in (change.before, change.after) if value]
-    x = value_axis(sizes, log=True) | {"title": {"text": "bytes"}}
+    x = value_axis([], log=False) | {"title": {"text": "bytes"}}
     data = [
         _bars("before", names, [change.before for change in changes], BEFORE),
         _bars("after", names, [change.after for change in changes], AFTER),

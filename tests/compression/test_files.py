@@ -1,0 +1,224 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from deepcollapse.compression.checked import check
+from deepcollapse.compression.coded import code_layers
+from deepcollapse.compression.files import digest, export_network, load_compressed, save_compressed
+from deepcollapse.compression.layers import replaced
+from deepcollapse.compression.low_rank.truncate import truncate
+from deepcollapse.compression.outcome import changes
+from deepcollapse.compression.specs import made, spec_of
+from deepcollapse.errors import ContainerError, DeepCollapseError, LayerNameError, WeightsError
+
+KEY = "deepcollapse.compressed"
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2, groups=2), nn.Flatten(), nn.Linear(72, 40, bias=False), nn.Linear(40, 3),
+    ).eval()  # fmt: skip
+
+
+def sparse(original):
+    with torch.no_grad():
+        for layer in original:
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.weight.mul_(torch.rand_like(layer.weight) < 0.1).copy_(layer.weight.sign() * 0.25)
+    return original
+
+
+@pytest.fixture
+def compressed():
+    """Factors in one layer, codes in others, coded factors in one more."""
+    original = sparse(network())
+    cut = truncate(original, {"5": 4}).network
+    coded = code_layers(cut, ["0", "3", "5.*"])
+    cut_again = truncate(original, {"6": 1}).network
+    return replaced(coded, {"6": cut_again[6]})
+
+
+def saved(compressed, path):
+    return save_compressed(compressed, [change.name for change in changes(network(), compressed)], path)
+
+
+def inputs():
+    return torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_what_is_read_is_what_was_written(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    untrained = network()
+    for parameter in untrained.parameters():
+        nn.init.zeros_(parameter)
+    read = load_compressed(untrained, file)
+    assert str(read) == str(compressed)
+    assert torch.equal(read(inputs()), compressed(inputs()))
+
+
+def test_the_network_given_stays_as_it_is(compressed, tmp_path):
+    given = network()
+    before = str(given), [p.clone() for p in given.parameters()]
+    load_compressed(given, saved(compressed, tmp_path / "it.safetensors"))
+    assert str(given) == before[0]
+    assert all(torch.equal(a, b) for a, b in zip(given.parameters(), before[1], strict=True))
+
+
+def test_any_flipped_bit_is_found(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    data = file.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    generator = torch.Generator().manual_seed(0)
+    for place in torch.randint(header, len(data), (40,), generator=generator).tolist():
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << (place % 8)
+        file.write_bytes(flipped)
+        with pytest.raises(WeightsError, match=r"is damaged: .* is not what was written \(its SHA-256 differs\)"):
+            load_compressed(network(), file)
+        with pytest.raises(WeightsError, match="is damaged"):
+            check(file)
+
+
+def test_a_truncated_file_is_refused(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    data = file.read_bytes()
+    for length in (0, 7, 100, len(data) // 2, len(data) - 1):
+        file.write_bytes(data[:length])
+        with pytest.raises(WeightsError, match="is not a readable safetensors file; it may be truncated"):
+            load_compressed(network(), file)
+
+
+def rewritten(file, change):
+    """The same file with another description."""
+    with safe_open(file, framework="pt") as opened:
+        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        description = json.loads(opened.metadata()[KEY])
+    description = change(description)
+    save_file(state, file, {KEY: description if isinstance(description, str) else json.dumps(description)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: "{", "is not a readable safetensors file"),
+        (lambda d: [], "the header of .* is damaged: it lacks version, layers, digests"),
+        (lambda d: d | {"layers": 3}, "the header of .* is damaged: it lacks version, layers, digests"),
+        (lambda d: d | {"version": 9}, "was written by a newer deepcollapse"),
+        (lambda d: d | {"digests": {}}, "is damaged: .* is not what was written"),
+        (
+            lambda d: d | {"layers": d["layers"] | {"nowhere": d["layers"]["6"]}},
+            "declares nowhere.* and the file holds",
+        ),
+        (lambda d: d | {"layers": d["layers"] | {"6": {"kind": "pickle"}}}, "makes no layer"),
+        (lambda d: d | {"layers": d["layers"] | {"6": {"kind": "sequence", "layers": 3}}}, "makes no layer"),
+    ],
+)
+def test_descriptions_that_lie_are_refused(compressed, tmp_path, change, message):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    rewritten(file, change)
+    with pytest.raises(DeepCollapseError, match=message):
+        load_compressed(network(), file)
+
+
+def test_declared_sizes_take_no_memory(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    huge = {"kind": "linear", "bias": False, "in_features": 1 << 30, "out_features": 1 << 30}
+    rewritten(file, lambda d: d | {"layers": d["layers"] | {"6": huge}})
+    with pytest.raises(WeightsError) as raised:
+        load_compressed(network(), file)
+    assert str(raised.value) == (
+        f"the header of {file} declares 6.weight of shape (1073741824, 1073741824) and the file holds none; it is "
+        "damaged. Write the file again."
+    )
+
+
+def test_a_file_of_plain_weights_is_no_compressed_network(tmp_path):
+    save_file(network().state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError) as raised:
+        load_compressed(network(), tmp_path / "weights.safetensors")
+    assert str(raised.value) == (
+        f"{tmp_path / 'weights.safetensors'} holds no compressed network: its header does not say what stands in place "
+        "of which layer. Name a file that `deepcollapse compress` wrote; plain weights are loaded by load_weights."
+    )
+    with pytest.raises(WeightsError) as raised:
+        load_compressed(network(), tmp_path / "gone")
+    assert str(raised.value) == f"there is no file at {tmp_path / 'gone'}."
+
+
+def test_another_network_does_not_fit(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    with pytest.raises(LayerNameError, match="does not fit the network"):
+        load_compressed(nn.Sequential(nn.Linear(3, 3)), file)
+
+
+def test_what_cannot_be_written_down_is_not_saved(tmp_path):
+    changed = replaced(network(), {"6": nn.Bilinear(2, 2, 2)})
+    with pytest.raises(WeightsError) as raised:
+        save_compressed(changed, ["6"], tmp_path / "it.safetensors")
+    assert str(raised.value) == (
+        "a compressed network cannot be saved with a Bilinear in place of a layer; it can with linear and "
+        "convolutional layers, coded ones, and sequences of these."
+    )
+    assert not (tmp_path / "it.safetensors").exists()
+
+
+def test_layers_are_described_without_their_weights(compressed):
+    for name in ("0", "3", "5", "6"):
+        layer = compressed.get_submodule(name)
+        again = made(json.loads(json.dumps(spec_of(layer))))
+        assert all(value.device.type == "meta" for value in again.state_dict().values())
+        assert {k: v.shape for k, v in again.state_dict().items()} == {
+            k: v.shape for k, v in layer.state_dict().items()
+        }
+
+
+def test_checking_lists_every_container(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    found = {one.name: one for one in check(file)}
+    assert set(found) == {name for name in compressed.state_dict() if name.endswith(".code")}
+    assert all(one.same_again for one in found.values())
+    for name, one in found.items():
+        layer = compressed.get_submodule(name.removesuffix(".code"))
+        assert (one.size, one.nonzeros) == (layer.code.numel(), layer.weights_used)
+        assert one.entropy_bytes <= one.size
+
+
+def test_a_container_alone_can_be_checked(compressed, tmp_path):
+    file = tmp_path / "layer.bin"
+    file.write_bytes(compressed[0].code.numpy().tobytes())
+    (one,) = check(file)
+    assert (one.name, one.shape) == ("layer.bin", (9, 8))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ContainerError):
+        check(file)
+    with pytest.raises(ContainerError) as raised:
+        check(tmp_path / "gone")
+    assert str(raised.value) == (
+        f"{tmp_path / 'gone'} cannot be read (No such file or directory); name a file of coded weights."
+    )
+
+
+def test_the_exported_network_runs_where_nothing_of_ours_was_imported(compressed, tmp_path):
+    x = inputs()
+    export_network(compressed, x, tmp_path / "it.pt2")
+    torch.save({"x": x, "y": compressed(x)}, tmp_path / "expected.pt")
+    code = (
+        "import sys, torch; e = torch.load('expected.pt'); n = torch.export.load('it.pt2').module(); "
+        "assert torch.allclose(n(e['x']), e['y'], atol=1e-6); assert n(e['x'][:1]).shape == (1, 3); "
+        "assert not any(m.startswith('deepcollapse') for m in sys.modules); print('fine')"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_a_digest_is_that_of_the_bytes():
+    assert digest(torch.tensor([1.0])) == digest(torch.tensor([1.0], dtype=torch.float32).view(1, 1))
+    assert digest(torch.tensor([1.0])) != digest(torch.tensor([1.0], dtype=torch.float64))
