@@ -16,9 +16,9 @@ def compressible_layers(network: nn.Module, names: Sequence[str] | None = None) 
     """The linear and convolutional layers of a network by name, in its own order; of all, or of those named.
 
     A module that occurs under several names is listed once, under the first. Left out are layers whose weight is tied
-    to another module's, is made anew in every pass (a parametrisation), or is empty: see `why_not`. Names may be
-    patterns ("blocks.*"). Raises LayerNameError where a name or pattern matches nothing, NonFiniteError where a weight
-    holds NaN or infinity.
+    to another module's, is made anew in every pass (a parametrisation), is read by the module around them, or is empty:
+    see `why_not`. Names may be patterns ("blocks.*"). Raises LayerNameError where a name or pattern matches nothing,
+    NonFiniteError where a weight holds NaN or infinity.
 
     >>> list(compressible_layers(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))))
     ['0', '2']
@@ -50,6 +50,9 @@ def why_not(network: nn.Module, name: str) -> str | None:
         return "its weight is made anew in every pass"
     if weight.numel() == 0:
         return "its weight is empty"
+    parent = network.get_submodule(name.rpartition(".")[0])
+    if isinstance(parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
+        return f"the {type(parent).__name__} around it reads its weight without calling it"
     others = [
         other
         for other, module in network.named_modules()

@@ -16,7 +16,6 @@ from deepcollapse.compression.low_rank.plans import (
     chosen_method,
     chosen_ranks,
     plan,
-    read_by_parent,
     why_left,
 )
 from deepcollapse.errors import OptionError
@@ -51,8 +50,6 @@ class LowRank:
         self.network = unwrapped(network)
         method = chosen_method(how, batches)
         layers = compressible_layers(self.network, names)
-        if names is None:
-            layers = {name: one for name, one in layers.items() if read_by_parent(self.network, name) is None}
         forms = checked_forms(form, layers)
         if batches is not None and not isinstance(batches, LayerInputs):
             batches = LayerInputs.collect(self.network, batches, list(layers), memory_limit=memory_limit)
@@ -84,11 +81,9 @@ class LowRank:
         for name, rank in chosen_ranks(self.network, ranks).items():
             planned = self.layers.get(name)
             if planned is None:
-                if read_by_parent(self.network, name) is None:
-                    there = ", ".join(self.layers) or "none"
-                    raise OptionError(f"layer {name!r} was not taken apart; there are {there}.")
-                planned = plan(name, compressible_layers(self.network)[name], "weights", "channel", 0.0)
-            note = why_left(self.network, name, planned, rank)
+                there = ", ".join(self.layers) or "none"
+                raise OptionError(f"layer {name!r} was not taken apart; there are {there}.")
+            note = why_left(name, planned, rank)
             if rank is None or note is not None:
                 assert note is not None
                 rows.append(row_of_left(name, planned, note, measured=self.inputs is not None))

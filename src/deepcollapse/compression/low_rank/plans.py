@@ -67,24 +67,10 @@ def plan(
     return DecomposedLayer(layer, kind, how, inputs.get(name) if inputs is not None else None, ridge)
 
 
-def read_by_parent(network: nn.Module, name: str) -> str | None:
-    """Why nothing can stand in a layer's place, where what holds it takes its weight without calling it.
-
-    >>> read_by_parent(nn.Sequential(nn.MultiheadAttention(4, 2)), "0.out_proj")
-    'the MultiheadAttention around it reads its weight without calling it'
-    """
-    parent = network.get_submodule(name.rpartition(".")[0])
-    if isinstance(parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
-        return f"the {type(parent).__name__} around it reads its weight without calling it"
-    return None
-
-
-def why_left(network: nn.Module, name: str, planned: DecomposedLayer, rank: Rank | None) -> str | None:
+def why_left(name: str, planned: DecomposedLayer, rank: Rank | None) -> str | None:
     """Why a layer stays as it is, in words; None where it is cut."""
     if rank is None:
         return "kept dense, as asked"
-    if (note := read_by_parent(network, name)) is not None:
-        return note
     if isinstance(rank, tuple) and planned.form != "tucker":
         raise OptionError(f"layer {name!r} has one rank in its {planned.form} form; got the ranks {rank}.")
     held, dense = planned.parameters(rank), planned.layer.weight.numel()

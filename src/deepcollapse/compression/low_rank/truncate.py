@@ -76,7 +76,7 @@ def truncate(
     forms = checked_forms(form, chosen)
     layers = {name: layer for name, layer in compressible_layers(network).items() if name in chosen}
     plans = {name: plan(name, layer, method, forms[name], ridge) for name, layer in layers.items()}
-    notes = {name: why_left(network, name, plans[name], rank) for name, rank in chosen.items()}
+    notes = {name: why_left(name, plans[name], rank) for name, rank in chosen.items()}
     cut = [name for name, note in notes.items() if note is None]
     if batches is None or method == "weights" or not sequential:
         inputs = None
