@@ -28,12 +28,12 @@ def test_a_real_browser_draws_every_figure_and_complains_of_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     dom = re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
     figures = len(re.findall(r'<figure class="plot', dom))
-    assert figures == 22
-    assert 'data-drawn="22"' in dom
+    assert figures == 25
+    assert 'data-drawn="25"' in dom
     # Two layers of SVG a figure; the simplex in space has its points in WebGL.
     assert dom.count('class="main-svg"') >= 2 * figures
     assert dom.count("<canvas") >= 1
-    assert dom.count('type="range"') == 5
+    assert dom.count('type="range"') == 7
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     # The browser's remarks on the speed of WebGL are no complaint about the page.
     complaints = [line for line in console if not re.search(r"GL Driver Message|willReadFrequently", line)]

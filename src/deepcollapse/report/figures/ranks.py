@@ -1,7 +1,7 @@
 """Ranks by layer, of features and of weights, against the C - 1 that a collapsed layer needs."""
 
+from dataclasses import replace
 from html import escape
-from typing import Any
 
 from deepcollapse.report.figures.style import (
     GREY,
@@ -37,6 +37,8 @@ def section(view: View) -> Section | None:
     ]
     if not found:
         return None
+    if len(found[0].frames) > 1:
+        found[0] = replace(found[0], control="slider")  # which the others of the group follow
     shown = {trace["name"] for figure in found for frame in figure.frames for trace in frame.data}
     legend = [Key(name, color) for rank, color in zip(RANKS, PALETTE, strict=False) if (name := _name(rank)) in shown]
     if view.num_classes:
@@ -59,13 +61,13 @@ def _figure(view: View, what: str, places: list[tuple[str, str]], epochs: list[i
     y = {**value_axis(values, wants_log(values)), "title": {"text": f"rank of {what}"}}
     x = {"type": "category", "automargin": True, "title": {"text": "layer", "standoff": 10}}
     x |= {"categoryorder": "array", "categoryarray": [tick(view.name_of(layer)) for layer, _ in places]}
-    control: dict[str, Any] = {"control": "slider", "group": "ranks"} if len(frames) > 1 else {}
+    group = "ranks" if len(frames) > 1 else None
     looks = {
         "features": "At collapse, the lines of the last layers come down to C − 1 (dashed).",
         "weights": "After collapse, weight decay takes the lines down to C − 1 (dashed), in the last layers first.",
     }
     shapes = [_limit(view.num_classes - 1)] if view.num_classes and view.num_classes > 1 else []
-    return Figure(f"Ranks of {what}", frames, layout(x, y, shapes=shapes), height=340, looks=looks[what], **control)
+    return Figure(f"Ranks of {what}", frames, layout(x, y, shapes=shapes), height=340, looks=looks[what], group=group)
 
 
 def _lines(view: View, places: list[tuple[str, str]], epoch: int) -> list[Trace]:
