@@ -36,7 +36,12 @@ class NetworkBounds:
         layers: by name, in the network's own order, the classifier as "head".
         left_out: layers for which nothing is told, with the reason.
         decay: lambda; None where there is none in the gradient. samples: how many the mean loss is taken over.
-        partition: what the groups are, in words.
+        partition: what the groups are, in words. positions: at how many places each layer is applied.
+
+    >>> batches = [(torch.eye(2), torch.arange(2))]
+    >>> found = rank_collapse_bounds(nn.Linear(2, 2), batches, nn.functional.cross_entropy, decay=0.01)
+    >>> list(found.layers), found.left_out, found.positions
+    (['head'], {}, {'head': 1})
     """
 
     layers: dict[str, RankCollapse]

@@ -59,6 +59,10 @@ class RankCollapse:
         residual_norm: |R|_F. stationarity_residual: |R|_F / (lambda |W|_F); 0 at a stationary point.
         input_variation: |Z~|_F^2 over the number of rows, the inputs' total cluster variation.
         assumptions: those that are not met, in words; empty where the bounds mean what they say.
+
+    >>> found = rank_collapse(torch.eye(3), torch.eye(3), -torch.eye(3), torch.tensor([0, 0, 1]), decay=1)
+    >>> found.groups, found.distance, round(found.bound_cross, 9)
+    (2, 1.0, 1.0)
     """
 
     groups: int

@@ -30,6 +30,9 @@ class SgdRankBound:
     Attributes:
         steps: n. rank: n B m. fading: what a step leaves of old weights in the long run, below 1.
         largest: min(m, n) of the layer's weight, or None where it was not told.
+
+    >>> SgdRankBound(steps=3, rank=12, fading=0.5, largest=10).vacuous
+    True
     """
 
     steps: int

@@ -25,6 +25,10 @@ class Stationary:
         network: a copy in float64, in eval mode.
         value: the loss with decay. largest_gradient: the largest entry of its gradient, in magnitude.
         steps: iterations of L-BFGS. reached: whether the gradient is below the tolerance.
+
+    >>> x, y = torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1])
+    >>> to_stationarity(nn.Linear(1, 2), x, y, nn.functional.cross_entropy, decay=0.1, most_steps=1).reached
+    False
     """
 
     network: nn.Module
