@@ -33,7 +33,7 @@ def test_for_a_size_the_most_accurate_that_fits_is_taken(trained, digits):
     assert found.chosen.accuracy == max(fitting)
 
 
-@pytest.mark.parametrize("method", ["coded", "hac", "shac", "delta"])
+@pytest.mark.parametrize("method", ["coded", "hac", "shac", "delta", "delta-huffman"])
 def test_coded_weights_take_few_values_and_the_form_asked_for(trained, digits, method):
     found = compress(
         trained,
@@ -117,7 +117,8 @@ def test_every_network_that_was_tried_is_told_at_once(trained, digits):
     [
         (
             {"method": "lowrank"},
-            "there is no method 'lowrank'; choose low-rank, coded, hac, shac, delta, ternary, or several joined by +.",
+            "there is no method 'lowrank'; choose low-rank, coded, hac, shac, delta, delta-huffman, ternary, or several "
+            "joined by +.",
         ),
         (
             {"method": "coded+low-rank"},

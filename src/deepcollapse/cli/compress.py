@@ -30,8 +30,8 @@ class Compress:
     target: str = "accuracy-drop=0.2%"
     """The smallest network that loses so many points at most, or with size=10% the best one of so many bytes."""
     method: str = "low-rank"
-    """low-rank, coded (for each layer the smallest of hac, shac and delta), hac, shac, delta or ternary; or one after
-    the other: low-rank+coded."""
+    """low-rank, coded (for each layer the smallest of those that follow), hac, shac, delta, delta-huffman, ternary; or
+    one after the other: low-rank+coded."""
     layers: tuple[str, ...] = ()
     """Layers that may change, by name or pattern; all linear and convolutional ones where not given."""
     values: int = 32

@@ -40,7 +40,7 @@ def _plan(found: "Compression") -> None:
     rows = []
     became = {change.layer: change.what for change in found.changes}
     for plan in found.plan:
-        ranks = (f"{plan.numerical_rank:g}", f"{plan.energy_rank:g}", proposed(plan))
+        ranks = (f"{plan.rank_at_one_percent:g}", f"{plan.energy_rank:g}", proposed(plan))
         rows.append((plan.layer, *ranks, became.get(plan.layer, "as it was")))
     if not rows:
         return

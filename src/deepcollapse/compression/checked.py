@@ -6,12 +6,13 @@ from pathlib import Path
 from safetensors import safe_open
 
 from deepcollapse.compression.files import check_digests, read_description
+from deepcollapse.compression.storage import delta, delta_huffman
 from deepcollapse.compression.storage.accounting import Contents, entropy_bits
-from deepcollapse.compression.storage.delta import MAGIC, Delta
+from deepcollapse.compression.storage.forms import coded, read_coded
 from deepcollapse.compression.storage.verify import verify
 from deepcollapse.errors import ContainerError
 
-SIGNS = (b"HAC1", b"SHC1", MAGIC)
+PUBLISHED, OURS = (b"HAC1", b"SHC1"), (delta.MAGIC, delta_huffman.MAGIC)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def check(path: str | Path) -> tuple[Checked, ...]:
     WeightsError or MemoryBudgetError for the first thing that is wrong.
     """
     path = Path(path)
-    if _start(path) in SIGNS:
+    if _start(path) in PUBLISHED + OURS:
         return (_checked(path.name, path.read_bytes()),)
     description, _ = read_description(path)
     check_digests(path, description["digests"])
@@ -65,15 +66,17 @@ def _start(path: Path) -> bytes:
 
 
 def _checked(name: str, data: bytes) -> Checked:
-    if data[:4] != MAGIC:
+    if data[:4] in PUBLISHED:
         found = verify(data)
         entropy = found.entropy_bits / 8
         return Checked(
             name, found.form, found.shape, found.symbols, found.nonzeros, found.size, entropy, found.deterministic
         )
-    delta = Delta.from_bytes(data)
-    matrix = delta.matrix()
-    entropy = entropy_bits(Contents.of(matrix), "shac") / 8
-    again = Delta.of(matrix).to_bytes() == data
-    shape = (delta.rows, delta.columns)
-    return Checked(name, "delta", shape, len(delta.symbols), delta.nonzeros, len(data), entropy, again)
+    found = read_coded(data)
+    matrix = found.matrix()
+    contents = Contents.of(matrix)
+    symbols = len(contents.coded("shac")[0])  # zeros are left out
+    entropy = entropy_bits(contents, "shac") / 8
+    again = coded(matrix, found.form).to_bytes() == data
+    shape = (found.rows, found.columns)
+    return Checked(name, found.form, shape, symbols, found.nonzeros, len(data), entropy, again)

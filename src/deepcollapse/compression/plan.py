@@ -12,10 +12,9 @@ from deepcollapse.compression.low_rank.decomposed import DecomposedLayer
 from deepcollapse.compression.low_rank.decomposition import LowRank
 from deepcollapse.compression.low_rank.rank_choice import largest_useful_rank, rank_for_energy
 from deepcollapse.errors import BatchError
-from deepcollapse.geometry import effective_rank, numerical_rank
+from deepcollapse.geometry import effective_rank, rank_at_one_percent
 
-# What a layer's outputs may lose of their energy, and below which share of the first a singular value is left out.
-ENERGY, TOLERANCE = 0.999, 1e-2
+ENERGY = 0.999  # of a layer's outputs that is to be kept
 # Training samples on which layers are looked at.
 SAMPLES = 4096
 
@@ -24,14 +23,14 @@ SAMPLES = 4096
 class LayerPlan:
     """What one layer's spectrum says can go.
 
-    `numerical_rank` counts the weight's singular values above 1 % of the first, `effective_rank` is that of the
+    `rank_at_one_percent` counts the weight's singular values above 1 % of the first, `effective_rank` is that of the
     weight. `energy_rank` directions hold 99.9 % of the variance of the layer's outputs on training samples.
     `proposed_rank` is the rank to cut to, min(shape) where the layer should stay as it is, and `reason` says why.
     """
 
     name: str
     shape: tuple[int, int]
-    numerical_rank: int
+    rank_at_one_percent: int
     effective_rank: float
     energy_rank: int
     proposed_rank: int
@@ -64,7 +63,7 @@ def first_samples(batches: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor
 def _plan(name: str, layer: DecomposedLayer, classes: int) -> LayerPlan:
     # Of a grouped convolution the first group's weight stands for all; ranks of outputs are over all groups.
     weight, (m, n) = layer.directions[0].weight, layer.shape
-    numerical, energy = int(numerical_rank(weight, TOLERANCE)), rank_for_energy(layer.singular_values, ENERGY)
+    numerical, energy = int(rank_at_one_percent(weight)), rank_for_energy(layer.singular_values, ENERGY)
     proposed = max(1, min(numerical, energy))
     if proposed > largest_useful_rank((m, n)):
         proposed, reason = min(m, n), _kept(m, n, min(numerical, energy))

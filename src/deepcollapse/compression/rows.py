@@ -76,7 +76,9 @@ def _tried(found: "Compressed") -> Iterator[Record]:
 def _layers(found: "Compressed") -> Iterator[Record]:
     for plan in found.plan:
         yield Record(layer=plan.name, measure="proposed_rank", value=plan.proposed_rank, note=plan.reason)
-        yield Record(layer=plan.name, measure="numerical_rank_weight", value=plan.numerical_rank, baseline=ORIGINAL)
+        yield Record(
+            layer=plan.name, measure="rank_at_one_percent_weight", value=plan.rank_at_one_percent, baseline=ORIGINAL
+        )
         yield Record(layer=plan.name, measure="output_energy_rank", value=plan.energy_rank, baseline=ORIGINAL)
     for layer in found.layers:
         yield from _taken(layer.before, layer.name, ORIGINAL)

@@ -95,7 +95,12 @@ def _layer_by_layer(one: Compression, named: bool) -> str:
 def _plan(one: Compression) -> str:
     became = {change.layer: change.what for change in one.changes}
     rows = [
-        [plan.layer, *map(_whole, (plan.numerical_rank, plan.energy_rank)), proposed(plan), became.get(plan.layer, "–")]
+        [
+            plan.layer,
+            *map(_whole, (plan.rank_at_one_percent, plan.energy_rank)),
+            proposed(plan),
+            became.get(plan.layer, "–"),
+        ]
         for plan in one.plan
     ]
     head = ["layer", "rank of the weight", "99.9 % of the output", "proposed rank", "what was done"]

@@ -37,7 +37,7 @@ class Plan:
     """What can go in a layer, by its spectrum: ranks, and the reason in words."""
 
     layer: str
-    numerical_rank: float
+    rank_at_one_percent: float
     energy_rank: float
     proposed_rank: float
     reason: str
@@ -134,7 +134,8 @@ class Compression:
             rows = self._rows(layer, "proposed_rank", before=False)
             if len(rows):
                 ranks = [
-                    self._rows(layer, name, before=True) for name in ("numerical_rank_weight", "output_energy_rank")
+                    self._rows(layer, name, before=True)
+                    for name in ("rank_at_one_percent_weight", "output_energy_rank")
                 ]
                 numerical, energy = (float(r["value"].iloc[-1]) if len(r) else float("nan") for r in ranks)
                 proposed, reason = float(rows["value"].iloc[-1]), str(rows["note"].iloc[-1])

@@ -22,7 +22,8 @@ METHODS = {
     "coded": Method("pruned, few shared values, each layer in the form that takes the fewest bytes"),
     "hac": Method("pruned, few shared values, a Huffman code of all entries"),
     "shac": Method("pruned, few shared values, a Huffman code of the non-zeros in compressed sparse columns"),
-    "delta": Method("pruned, few shared values, codes of values and of the gaps between them: our own layout"),
+    "delta": Method("pruned, few shared values, gaps and values in fields of one width: our own fast layout"),
+    "delta-huffman": Method("pruned, few shared values, Huffman codes of gaps and values: our own small layout"),
     "ternary": Method("weights -a, 0 and a, trained one coordinate at a time, then coded"),
 }
 
@@ -53,5 +54,11 @@ def ladder_of(method: str, network: nn.Module, material: Material) -> Ladder:
         return Ternary(network, material)
     from deepcollapse.compression.ladders.coded import Coding
 
-    forms: dict[str, Form] = {"coded": "smallest", "hac": "hac", "shac": "shac", "delta": "delta"}
+    forms: dict[str, Form] = {
+        "coded": "smallest",
+        "hac": "hac",
+        "shac": "shac",
+        "delta": "delta",
+        "delta-huffman": "delta-huffman",
+    }
     return Coding(network, material, forms[method])
