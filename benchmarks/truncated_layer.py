@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from deepcollapse.compression.footprint import multiply_adds
 from deepcollapse.compression.low_rank.decomposition import LowRank
 from deepcollapse.compression.low_rank.rank_choice import largest_useful_rank
+from deepcollapse.compression.sizes import multiply_adds
 from timing import columns, compute_threads, in_turn, ratios, spread
 
 # Linear: outputs, inputs. Convolutions: channels in and out, image side; 3 x 3 with padding.

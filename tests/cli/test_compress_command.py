@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepcollapse.cli import main
-from deepcollapse.compression.coded import CodedLayer
+from deepcollapse.compression.coded_layers import CodedLayer
 from deepcollapse.compression.files import load_compressed
 from deepcollapse.networks import load_network
 from deepcollapse.records import Run
@@ -52,8 +52,8 @@ def test_the_run_holds_the_network_its_numbers_and_a_page(compressed, run):
 
 
 def test_the_numbers_are_those_of_the_network_in_the_file(compressed, run):
-    from deepcollapse.training.evaluate import evaluate
     from deepcollapse.training.data import prepare
+    from deepcollapse.training.evaluate import evaluate
 
     out, _ = compressed
     recipe = Recipe.from_mapping(run.recipe)

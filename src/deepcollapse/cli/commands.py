@@ -13,6 +13,7 @@ import tyro
 
 from deepcollapse.cli.arguments import CONFIG, REGISTRY
 from deepcollapse.cli.compress import Compress
+from deepcollapse.cli.decay_sweep import DecaySweep
 from deepcollapse.cli.list import List
 from deepcollapse.cli.measure import Measure
 from deepcollapse.cli.report import Report
@@ -24,7 +25,7 @@ from deepcollapse.cli.verify import Verify
 from deepcollapse.errors import DeepCollapseError, OptionError, RunError
 from deepcollapse.training.recipe import Recipe
 
-Command = Train | Measure | Compress | Verify | Report | Theory | List
+Command = Train | Measure | Compress | Verify | DecaySweep | Report | Theory | List
 
 # Lines that start with a space are kept as they are; tyro joins the others.
 DESCRIPTION = """The geometry of trained classifiers: neural collapse at every layer.
@@ -72,6 +73,7 @@ def parse(arguments: list[str]) -> Command:
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Compress, tyro.conf.subcommand("compress")]
         | Annotated[Verify, tyro.conf.subcommand("verify")]
+        | Annotated[DecaySweep, tyro.conf.subcommand("decay-sweep")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Theory, tyro.conf.subcommand("theory")]
         | Annotated[List, tyro.conf.subcommand("list")],

@@ -8,7 +8,8 @@ from safetensors import safe_open
 from deepcollapse.compression.files import check_digests, read_description
 from deepcollapse.compression.storage import delta, delta_huffman
 from deepcollapse.compression.storage.accounting import Contents, entropy_bits
-from deepcollapse.compression.storage.forms import coded, read_coded
+from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.delta_huffman import DeltaHuffman
 from deepcollapse.compression.storage.verify import verify
 from deepcollapse.errors import ContainerError
 
@@ -72,11 +73,12 @@ def _checked(name: str, data: bytes) -> Checked:
         return Checked(
             name, found.form, found.shape, found.symbols, found.nonzeros, found.size, entropy, found.deterministic
         )
-    found = read_coded(data)
+    kind = {delta.MAGIC: Delta, delta_huffman.MAGIC: DeltaHuffman}[data[:4]]
+    found = kind.from_bytes(data)
     matrix = found.matrix()
     contents = Contents.of(matrix)
     symbols = len(contents.coded("shac")[0])  # zeros are left out
     entropy = entropy_bits(contents, "shac") / 8
-    again = coded(matrix, found.form).to_bytes() == data
+    again = kind.of(matrix).to_bytes() == data
     shape = (found.rows, found.columns)
     return Checked(name, found.form, shape, symbols, found.nonzeros, len(data), entropy, again)

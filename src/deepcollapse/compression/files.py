@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from deepcollapse.compression.coded import decoded
+from deepcollapse.compression.coded_layers import decoded
 from deepcollapse.compression.layers import replaced
 from deepcollapse.compression.specs import made, spec_of
 from deepcollapse.errors import LayerNameError, WeightsError

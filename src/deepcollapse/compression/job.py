@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.compression.compress import compress
+from deepcollapse.compression.compressing import compress
 from deepcollapse.compression.files import FILE, export_network, load_compressed, save_compressed
-from deepcollapse.compression.footprint import latencies
 from deepcollapse.compression.outcome import Compressed
 from deepcollapse.compression.rows import CHOOSING, rows
 from deepcollapse.compression.search import Candidate
+from deepcollapse.compression.sizes import latencies
 from deepcollapse.compression.target import Target
 from deepcollapse.records import Run, atomic_write
 from deepcollapse.training.data import Split, Splits

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from deepcollapse.compression.coded import CodedLayer
-from deepcollapse.compression.footprint import Footprint, parameters_in_use, stored_bytes
+from deepcollapse.compression.coded_layers import CodedLayer
 from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.plan import LayerPlan
 from deepcollapse.compression.search import Candidate
+from deepcollapse.compression.sizes import Footprint, parameters_in_use, stored_bytes
 from deepcollapse.compression.target import Target
 
 

@@ -7,8 +7,8 @@ from deepcollapse.records import Record
 from deepcollapse.records.record import ORIGINAL
 
 if TYPE_CHECKING:
-    from deepcollapse.compression.compress import Compressed
-    from deepcollapse.compression.footprint import Footprint
+    from deepcollapse.compression.compressing import Compressed
+    from deepcollapse.compression.sizes import Footprint
     from deepcollapse.training.evaluate import Scores
 
 NETWORK = "network"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.compression.footprint import footprint
 from deepcollapse.compression.search import Candidate
+from deepcollapse.compression.sizes import footprint
 from deepcollapse.errors import BatchError
 from deepcollapse.linalg import first_largest
 from deepcollapse.measurement.state import undisturbed

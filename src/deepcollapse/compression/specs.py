@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepcollapse.compression.coded import CodedConv, CodedLayer, CodedLinear
+from deepcollapse.compression.coded_layers import CodedConv, CodedLayer, CodedLinear
 from deepcollapse.errors import WeightsError
 
 # The layers that compression puts in place of others, and what makes one.

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from deepcollapse.records import Run, atomic_write
 from deepcollapse.report import beside, bounds, compression, frame, html, top
-from deepcollapse.report.figures import angles, classes, collapse, laws, layers, ranks, simplex, spectra, training
+from deepcollapse.report.figures import (
+    angles,
+    classes,
+    collapse,
+    laws,
+    layers,
+    over_decay,
+    ranks,
+    simplex,
+    spectra,
+    training,
+)
 from deepcollapse.report.figures.style import Section
 from deepcollapse.report.summary import at
 from deepcollapse.report.tried import Compression
@@ -51,6 +62,7 @@ def _body(seen: list[View], title: str, compressed: list[Compression]) -> str:
 
     add(collapse.section(seen), extra=_AXES)
     add(training.section(seen))
+    add(over_decay.section(seen))
     for view in seen:
         if several:
             anchor = f"part-{len(sections) + 1}"

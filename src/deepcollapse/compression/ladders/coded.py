@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from deepcollapse.compression.coded import code_layers
+from deepcollapse.compression.coded_layers import code_layers
 from deepcollapse.compression.few_values import Masks, prune, quantise
 from deepcollapse.compression.fine_tuning import Descent, fine_tune
 from deepcollapse.compression.ladders.methods import Material

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from deepcollapse.compression.coded import code_layers
+from deepcollapse.compression.coded_layers import code_layers
 from deepcollapse.compression.fine_tuning import Descent, fine_tune
 from deepcollapse.compression.ladders.methods import Material
 from deepcollapse.compression.layers import compressible_layers

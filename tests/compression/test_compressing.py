@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from deepcollapse.compression.coded import CodedLayer
-from deepcollapse.compression.compress import compress
-from deepcollapse.compression.footprint import footprint, stored_bytes
+from deepcollapse.compression.coded_layers import CodedLayer
+from deepcollapse.compression.compressing import compress
 from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.score import hits
+from deepcollapse.compression.sizes import footprint, stored_bytes
 from deepcollapse.compression.target import Target
 from deepcollapse.errors import BatchError, NonFiniteError, OptionError
 
@@ -117,8 +117,8 @@ def test_every_network_that_was_tried_is_told_at_once(trained, digits):
     [
         (
             {"method": "lowrank"},
-            "there is no method 'lowrank'; choose low-rank, coded, hac, shac, delta, delta-huffman, ternary, or several "
-            "joined by +.",
+            "there is no method 'lowrank'; choose low-rank, coded, hac, shac, delta, delta-huffman, ternary, or "
+            "several joined by +.",
         ),
         (
             {"method": "coded+low-rank"},

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepcollapse.compression.footprint import footprint, latencies, multiply_adds, parameters_in_use, stored_bytes
+from deepcollapse.compression.sizes import footprint, latencies, multiply_adds, parameters_in_use, stored_bytes
 from deepcollapse.errors import BatchError
 from deepcollapse.networks import build
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.compression.coded import CodedLayer, CodedLinear
+from deepcollapse.compression.coded_layers import CodedLayer, CodedLinear
 from deepcollapse.compression.layers import positions
 from deepcollapse.errors import BatchError
 from deepcollapse.measurement.state import undisturbed

@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from deepcollapse.compression.coded import CodedConv, CodedLinear, code_layers, coded_layer, decoded
-from deepcollapse.compression.footprint import multiply_adds
+from deepcollapse.compression.coded_layers import CodedConv, CodedLinear, code_layers, coded_layer, decoded
+from deepcollapse.compression.sizes import multiply_adds
 from deepcollapse.errors import ContainerError, LayerNameError, OptionError, ShapeError
 from unchecked import shapes_unchecked
 

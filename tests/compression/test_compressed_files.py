@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepcollapse.compression.checked import check
-from deepcollapse.compression.coded import code_layers
+from deepcollapse.compression.coded_layers import code_layers
 from deepcollapse.compression.files import digest, export_network, load_compressed, save_compressed
 from deepcollapse.compression.layers import replaced
 from deepcollapse.compression.low_rank.truncate import truncate
