@@ -98,6 +98,9 @@ def test_low_rank_is_seen_through_the_rounding_of_its_own_type():
     assert [measured["rank_above_noise_edge_weight", name] for name in "01"] == [2, 2]
     assert measured["rank_at_one_percent_weight", "2"] >= 2
     assert note(measured, "numerical_rank_weight", "1") == "above 2.7e-15 of the largest: the rounding of float64"
+    assert note(measured, "numerical_rank_weight", "2") == (
+        "above 1.4e-06 of the largest: the rounding of float32, for bfloat16's own would hide too much"
+    )
 
 
 def test_what_is_shared_is_measured_once_under_its_first_name():
@@ -107,6 +110,23 @@ def test_what_is_shared_is_measured_once_under_its_first_name():
         {"a": first, "again": first, "tied": second, "table": nn.Embedding(5, 3), "norm": nn.LayerNorm(3)}
     )
     assert measure_weights(net).layers == ("a",)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_no_layer_goes_for_a_temporary_of_the_same_address():
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 3)
+    parts = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "linear1", "linear2")
+    assert measure_weights(encoder).layers == tuple(f"layers.{i}.{part}" for i in range(3) for part in parts)
+    normed = nn.Sequential(*(parametrizations.weight_norm(nn.Linear(6, 6)) for _ in range(8)))
+    assert measure_weights(normed).layers == tuple("01234567")
+
+
+def test_attentions_that_share_a_projection_are_measured_once():
+    first, second = nn.MultiheadAttention(6, 2), nn.MultiheadAttention(6, 2)
+    second.in_proj_weight = first.in_proj_weight
+    assert measure_weights(nn.Sequential(first, second)).layers == (
+        "0.q_proj", "0.k_proj", "0.v_proj", "0.out_proj", "1.out_proj",
+    )  # fmt: skip
 
 
 def test_attention_s_joint_projection_is_three_maps():

@@ -91,10 +91,11 @@ def weight_records(
 
 def weight_matrices(network: nn.Module, without: nn.Module | None = None) -> Iterator[WeightMatrix]:
     """Every distinct weight of linear and convolutional layers as a matrix, those of one module left out."""
-    seen: dict[int, str] = {}
+    seen: dict[tuple[int, int], tuple[str, Tensor]] = {}
     for layer, module in distinct_layers(network).items():
-        for name, weight in _weights(layer, module):
-            owner = seen.setdefault(id(weight), name)
+        for name, held, part, weight in _weights(layer, module):
+            # The tensor is kept, for an id means something only while its tensor lives.
+            owner, _ = seen.setdefault((id(held), part), (name, held))
             # A weight that two modules share is one matrix, and the head's is recorded as the head's.
             if module is not without and owner == name:
                 yield from _unfolded(name, module, _whole(weight))
@@ -119,17 +120,17 @@ def affordable(
     return [weight for weight in matrices if weight.layer in chosen], note
 
 
-def _weights(layer: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights of a module itself that act as linear maps, each under the name of its layer."""
+def _weights(layer: str, module: nn.Module) -> Iterator[tuple[str, Tensor, int, Tensor]]:
+    """The weights of a module itself that act as linear maps: layer, the tensor that holds it, which part of it, it."""
     if isinstance(module, nn.MultiheadAttention):
-        parts = ("q_proj", "k_proj", "v_proj")
         together = module.in_proj_weight
-        weights = [getattr(module, f"{part}_weight") for part in parts] if together is None else together.chunk(3)
-        yield from zip([f"{layer}.{part}" for part in parts], weights, strict=True)
+        for part, name in enumerate(("q_proj", "k_proj", "v_proj")):
+            held = getattr(module, f"{name}_weight") if together is None else together
+            yield f"{layer}.{name}", held, part, held if together is None else together.chunk(3)[part]
     elif isinstance(module, nn.Linear | Kernel) or type(module).__name__ == "Conv1D":  # transformers' linear map
         weight = _made(module)
         if isinstance(weight, Tensor) and weight.ndim > 1 and not is_lazy(weight):
-            yield layer, weight
+            yield layer, weight, 0, weight
 
 
 def _made(module: nn.Module) -> object:
@@ -203,8 +204,15 @@ def _value(metric: Metric, matrix: Tensor, s: Tensor) -> tuple[float, str | None
         s = torch.where(s > tolerance * s[0], s, 0.0)
     if metric.name == "numerical_rank":
         given["tolerance"] = tolerance
-        note = f"above {tolerance:.2g} of the largest: the rounding of {str(matrix.dtype).removeprefix('torch.')}"
+        note = f"above {tolerance:.2g} of the largest: the rounding of {_rounded_as(matrix.dtype)}"
     return float(metric.function(s, **given)), note  # pyright: ignore[reportArgumentType]
+
+
+def _rounded_as(came_in: torch.dtype) -> str:
+    """The type whose rounding the tolerance is, in words: half precisions are held to float32's."""
+    name = str(came_in).removeprefix("torch.")
+    half = torch.finfo(came_in).eps > torch.finfo(torch.float32).eps
+    return f"float32, for {name}'s own would hide too much" if half else name
 
 
 def _record(weight: WeightMatrix, measure: str, note: str | None = None, **columns: Any) -> Record:
