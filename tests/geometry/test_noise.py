@@ -78,6 +78,20 @@ def test_shrinkage():
     assert_digits(optimal_shrinkage(torch.tensor([[1e9]]).double(), 1), [[1e9]])
 
 
+def test_shrinkage_of_values_whose_squares_overflow():
+    values = torch.tensor([1e155, 1e160, 1e300], dtype=torch.float64)
+    for aspect in (0.01, 0.5, 1):
+        assert_digits(optimal_shrinkage(values, aspect), values)
+
+
+@given(aspect=floats(0.01, 1), over=floats(0.001, 50))
+@settings(derandomize=True, max_examples=30, deadline=None)
+def test_shrinkage_is_its_formula(aspect, over):
+    y = 1 + math.sqrt(aspect) + over
+    shrunk = optimal_shrinkage(torch.tensor([y], dtype=torch.float64), aspect)
+    assert_digits(shrunk, [math.sqrt((y**2 - aspect - 1) ** 2 - 4 * aspect) / y], rtol=1e-9)
+
+
 def planted(seed: int, rows: int = 60, columns: int = 120) -> torch.Tensor:
     left, right = rotation(seed, rows)[:, :4], rotation(seed + 1, columns)[:, :4]
     signal = left * torch.tensor([6.0, 5.0, 4.0, 3.0], dtype=torch.float64) @ right.T
@@ -162,6 +176,8 @@ def test_zero_and_extreme_matrices():
          "deviation is the noise's standard deviation, finite and at least 0; got -1.0."),
         (lambda: rank_above_noise_edge(torch.full((3, 2), math.inf)), NonFiniteError,
          "matrix holds 6 NaN or infinite entries; leave out what they belong to."),
+        (lambda: optimal_shrinkage(torch.tensor([3.0, math.nan]), 0.5), NonFiniteError,
+         "values holds 1 NaN or infinite entries; leave out what they belong to."),
         (lambda: marchenko_pastur_median(2), OptionError,
          "aspect is the shorter side over the longer, above 0 and at most 1; got 2."),
     ],

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from deepcollapse.errors import OptionError, ShapeError
 from deepcollapse.geometry.metric import metric
-from deepcollapse.geometry.rank import relative_spectrum, rounding_tolerance, singular_values
+from deepcollapse.geometry.rank import checked_finite, relative_spectrum, rounding_tolerance, singular_values
 
 _measure = partial(
     metric,
@@ -99,15 +99,18 @@ def optimal_shrinkage(values: Float[Tensor, "*r"], aspect: float | int) -> Float
     r"""What singular values y, in units of tau sqrt n, should become for the least squared error, for aspect m/n <= 1.
 
     sqrt((y^2 - b - 1)^2 - 4b) / y above the edge 1 + sqrt b, and 0 below: noise makes singular values larger. Takes any
-    shape, and keeps it and the unit. Raises OptionError for an aspect outside (0, 1]. Source: Gavish & Donoho 2017.
+    shape, and keeps it and the unit. Raises OptionError for an aspect outside (0, 1], NonFiniteError. Source: Gavish &
+    Donoho 2017.
 
     >>> optimal_shrinkage(torch.tensor([1.5, 5.0]), 0.5).round(decimals=12).tolist()
     [0.0, 4.691481642296]
     """
-    b = _checked_aspect(aspect)
-    above = values.double().clamp(min=1 + math.sqrt(b))
-    shrunk = ((above.square() - b - 1).square() - 4 * b).clamp(min=0).sqrt() / above
-    return torch.where(values > 1 + math.sqrt(b), shrunk, 0.0)
+    a, y = math.sqrt(_checked_aspect(aspect)), checked_finite(values, "values")
+    above = y.clamp(min=1 + a)
+    # The product of the four differences, each over y: no power of y that could overflow.
+    upper, lower = (1 + a) / above, (1 - a) / above
+    shrunk = above * ((1 - upper) * (1 + upper) * (1 - lower) * (1 + lower)).sqrt()
+    return torch.where(y > 1 + a, shrunk, 0.0)
 
 
 def noise_deviation(
