@@ -182,6 +182,30 @@ def test_every_float_type_gives_float64():
             assert value.shape == ()
 
 
+def test_whole_numbers_are_taken_as_they_are():
+    whole = torch.tensor([[3, 0, 0], [0, 2, 0], [0, 2, 0]])
+    with shapes_unchecked():
+        for measure in MEASURES:
+            assert_digits(measure(whole), measure(whole.double()))
+        assert numerical_rank(torch.tensor([2, 1, 0])).item() == 2
+        assert numerical_rank(whole.bool()).item() == 2
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        (torch.tensor(1.0), ShapeError, "matrix is a single number; expected (rows, columns)."),
+        (torch.tensor(1), ShapeError, "matrix is a single number; expected (rows, columns)."),
+        (torch.ones(2, 2) * 1j, OptionError, "matrix holds complex numbers (torch.complex64); expected real ones."),
+        (torch.ones(2) * 1j, OptionError, "matrix holds complex numbers (torch.complex64); expected real ones."),
+    ],
+)
+def test_what_is_no_matrix_of_real_numbers_is_refused(measure, values, error, message):
+    with shapes_unchecked(), pytest.raises(error, match=f"^{re.escape(message)}$"):
+        measure(values)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -27,13 +27,17 @@ _measure = partial(
 
 def checked_matrix(values: Tensor, name: str = "rows", shape: str = "(classes, dim)") -> Float64[Tensor, "m n"]:
     """`values` in float64, or ShapeError where it is no matrix, or NonFiniteError where it holds NaN or infinity."""
+    if values.ndim == 0:
+        raise ShapeError(f"{name} is a single number; expected {shape}.")
     if values.ndim != 2 or values.shape[1] == 0:
         raise ShapeError(f"{name} has shape {tuple(values.shape)}; expected {shape}. Flatten or pool other axes first.")
     return checked_finite(values, name)
 
 
 def checked_finite(values: Tensor, name: str) -> Float64[Tensor, "..."]:
-    """`values` in float64, or NonFiniteError where they hold NaN or infinity."""
+    """`values` in float64, or NonFiniteError for NaN or infinity among them, and OptionError for complex numbers."""
+    if values.is_complex():
+        raise OptionError(f"{name} holds complex numbers ({values.dtype}); expected real ones.")
     if not values.isfinite().all():
         count = int((~values.isfinite()).sum())
         raise NonFiniteError(f"{name} holds {count} NaN or infinite entries; leave out what they belong to.")
@@ -86,8 +90,12 @@ def relative_spectrum(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Flo
 
 
 def rounding_tolerance(matrix: Tensor) -> float:
-    """max(m, n) * eps of the type that the matrix came in: singular values below that share of s_1 are rounding."""
-    eps = min(torch.finfo(matrix.dtype).eps, torch.finfo(torch.float32).eps)
+    """max(m, n) * eps of the type that the matrix came in: singular values below that share of s_1 are rounding.
+
+    Whole numbers are rounded only when they are taken in float64.
+    """
+    came_in = matrix.dtype if matrix.dtype.is_floating_point else torch.float64
+    eps = min(torch.finfo(came_in).eps, torch.finfo(torch.float32).eps)
     return min(max(matrix.shape) * eps, 0.5)
 
 
@@ -217,7 +225,8 @@ def numerical_rank(
     r"""The number of singular values above `tolerance` * s_1; by default the tolerance is max(m, n) * eps.
 
     Takes a matrix (m, n) or its singular values (r,), for which the default is r * eps. The eps is that of the type the
-    matrix came in, since it was rounded to that; half precisions, whose own bound would pass 1, are held to float32's.
+    matrix came in, since it was rounded to that; half precisions, whose own bound would pass 1, are held to float32's,
+    and whole numbers to float64's.
     A whole number in [0, min(m, n)]; C-1 for collapsed, centred features, 0 for a zero matrix. Raises ShapeError,
     NonFiniteError, and OptionError for negative singular values or a tolerance outside [0, 1). Source: Golub & Van Loan
     2013, section 5.4.
@@ -225,8 +234,9 @@ def numerical_rank(
     >>> numerical_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).item()
     1.0
     """
+    s = relative_spectrum(matrix)
     tolerance = rounding_tolerance(matrix) if tolerance is None else checked_share(tolerance, "tolerance")
-    return (relative_spectrum(matrix) > tolerance).sum().double()
+    return (s > tolerance).sum().double()
 
 
 @_measure(symbol="rank (1 %)", source="golub2013", range=(0.0, INFINITY), collapsed_formula="C-1")
