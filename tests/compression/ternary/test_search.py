@@ -192,3 +192,22 @@ def test_what_compiled_loops_cannot_run():
         "Use engine='torch'."
     )
     assert train_discrete(gelu, inputs, labels).local_minimum
+
+
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+@pytest.mark.parametrize(
+    ("seed", "moves"), [(0, "in turn"), (30, "in turn"), (34, "in turn"), (9, "best"), (41, "best")]
+)
+def test_logits_that_are_rounded_by_more_than_losses_differ_do_not_let_the_loss_rise(seed, moves, engine):
+    torch.manual_seed(seed)
+    widths = [(4, 6), (6, 6), (6, 3)]
+    linear = [nn.Linear(*width, bias=False) for width in widths]
+    network = nn.Sequential(linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2])
+    scale = 10.0 ** torch.randint(5, 13, ()).item()
+    inputs = torch.randn(16, 4) * scale
+    inputs[:8] *= 3 / scale
+    found = train_discrete(network, inputs, torch.randint(0, 3, (16,)), engine=engine, moves=moves, sweeps=100)
+    assert found.outcome == "local minimum"
+    losses = [found.start_loss, *(sweep.loss for sweep in found.sweeps)]
+    assert losses == sorted(losses, reverse=True)
+    assert found.loss <= found.start_loss

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepcollapse.compression.ternary.point import TOLERANCE, Engine, Move, Point
+from deepcollapse.compression.ternary.point import TOLERANCE, Engine, Move, Point, rounding_of
 from deepcollapse.compression.ternary.stages import Affine, Function, Plain, Stage
 
 # A kind, as the kernels number it, and its two parameters.
@@ -18,7 +18,7 @@ class CompiledTrials(Engine):
         from deepcollapse.compression.ternary import kernels  # needs numba
 
         self.kernels, self.point = kernels, point
-        self.entering = features.T.contiguous()
+        self.entering, self.squared = features.T.contiguous(), squared
         n, stages = len(labels), point.stages
         columns = np.array([stage.columns for stage in stages])
         rows = np.array([len(stage.weight) for stage in stages])
@@ -41,16 +41,18 @@ class CompiledTrials(Engine):
         """Run all samples through all stages, in torch, and write down what the loops keep."""
         _, at_x, at_z, at_w, at_s, *_ = self.net
         x, z, w, zs, s = (torch.from_numpy(part) for part in self.state[:5])
-        a = self.entering
+        a = entering = self.entering
         for index, stage in enumerate(self.point.stages):
             self._write(x, at_x[index], a)  # the row of ones stays
             self._write(w, at_w[index], stage.weight)
-            made = stage.mapped(stage.inputs(a), ())
+            entering = stage.inputs(a)
+            made = stage.mapped(entering, ())
             a = stage.passed(made)
             self._write(z, at_z[index], made)
             self._write(zs, at_s[index], made.T)
             self._write(s, at_s[index], a.T)
         self.loss = float(self.kernels.weigh_all(self.net, self.state))
+        self.least = rounding_of(entering, self.point.stages[-1].weight, self.loss, self.squared)
         return self.loss
 
     @staticmethod
@@ -70,7 +72,7 @@ class CompiledTrials(Engine):
         made, after = np.empty((len(coordinates), 2), np.int64), np.empty(len(coordinates))
         count, self.loss = self.kernels.sweep(
             self._places(coordinates), self.codes, self.values, self.scales, self.loss, self.net, self.state, made,
-            after, TOLERANCE,
+            after, TOLERANCE, self.least,
         )  # fmt: skip
         moves += [Move(int(made[at, 0]), int(made[at, 1]), float(after[at])) for at in range(count)]
         self.point.put_all()

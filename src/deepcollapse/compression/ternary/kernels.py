@@ -330,7 +330,7 @@ def _work(net, values):
 
 @compiled
 @no_type_check
-def sweep(places, codes, values, scales, loss, net, state, moves, after, tolerance):
+def sweep(places, codes, values, scales, loss, net, state, moves, after, tolerance, least):
     """Tries the weights at `places` (weights, 4: coordinate, stage, row, column) in turn and moves those that it pays.
 
     Writes place and value of each move, and the loss after it; returns how many there are, and the loss.
@@ -344,13 +344,17 @@ def sweep(places, codes, values, scales, loss, net, state, moves, after, toleran
         for value in range(len(values)):
             if value != code:
                 found = _trial(stage, row, column, scales[stage] * values[value] - present, loss, net, state, work)
-                if found < best - tolerance * max(1.0, abs(loss)):
+                if found < best - max(tolerance * max(1.0, abs(loss)), least):
                     best, choice = found, value
         if choice != code:
-            codes[coordinate] = choice
+            codes[coordinate], before = choice, loss
             loss = move(stage, row, column, scales[stage] * values[choice], net, state, work[2])
-            moves[count, 0], moves[count, 1], after[count] = coordinate, choice, loss
-            count += 1
+            if loss < before:
+                moves[count, 0], moves[count, 1], after[count] = coordinate, choice, loss
+                count += 1
+            else:  # the trial was mistaken by rounding
+                codes[coordinate] = code
+                loss = move(stage, row, column, present, net, state, work[2])
     return count, loss
 
 

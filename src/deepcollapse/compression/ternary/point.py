@@ -1,5 +1,6 @@
 """Where a search stands: the index of every searched weight's value, and the rule by which a weight is moved."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from deepcollapse.compression.ternary.stages import Stage
 from deepcollapse.errors import OptionError
 
 TOLERANCE = 1e-12
+ROUNDING = 2.0**-48  # some rounding errors of float64, of what a logit is summed from
 INITIAL = ("round", "random")
 
 
@@ -24,9 +26,13 @@ class Move:
 
 
 class Engine(ABC):
-    """One way to try single weights on fixed samples; all of them take the same decisions."""
+    """One way to try single weights on fixed samples; all of them take the same decisions.
+
+    `least` is by how much a loss below 1 must fall at least to count as lower: `rounding_of` at the last refresh.
+    """
 
     loss: float
+    least: float = TOLERANCE
 
     @abstractmethod
     def refresh(self) -> float:
@@ -103,12 +109,24 @@ class Point:
         self.put_all()
 
 
-def margin(loss: float) -> float:
-    """By how much a loss must fall to count as lower: 1e-12, or that share of a loss above 1, past its rounding."""
-    return TOLERANCE * max(1.0, abs(loss))
+def margin(loss: float, least: float = TOLERANCE) -> float:
+    """By how much a loss must fall to count as lower: 1e-12, or that share of a loss above 1, but at least `least`."""
+    return max(TOLERANCE * max(1.0, abs(loss)), least)
 
 
-def chosen(losses: Tensor, codes: Tensor, loss: float) -> tuple[Tensor, Tensor]:
+def rounding_of(entering: Tensor, weight: Tensor, loss: float, squared: bool) -> float:
+    """What rounding may make of a loss, from X (rows, ...) and W (rows, classes) of the last map; at least 1e-12.
+
+    A logit that is summed from terms of 1e10 is known to some 1e-5, and so is a cross-entropy, whose derivative by a
+    logit is at most 1; that of a squared error grows with its root.
+    """
+    largest = float((weight.abs().T @ entering.flatten(1).abs()).max())
+    steep = max(1.0, abs(loss) ** 0.5) if squared else 1.0
+    found = ROUNDING * largest * steep
+    return max(TOLERANCE, found) if math.isfinite(found) else TOLERANCE
+
+
+def chosen(losses: Tensor, codes: Tensor, loss: float, least: float = TOLERANCE) -> tuple[Tensor, Tensor]:
     """Value index and loss to move each coordinate to: the lowest loss, the first of equals, the present one first.
 
     >>> chosen(torch.tensor([[0.5, 1.0, 0.5], [1.0, 1.0, 2.0]]).double(), torch.tensor([1, 1]), 1.0)[0].tolist()
@@ -116,7 +134,7 @@ def chosen(losses: Tensor, codes: Tensor, loss: float) -> tuple[Tensor, Tensor]:
     """
     choice, best = codes.clone(), torch.full((len(losses),), loss, dtype=torch.float64)
     for value in range(losses.shape[1]):
-        lower = losses[:, value] < best - margin(loss)
+        lower = losses[:, value] < best - margin(loss, least)
         choice = torch.where(lower, value, choice)
         best = torch.where(lower, losses[:, value], best)
     return choice, best

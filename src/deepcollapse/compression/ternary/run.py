@@ -140,13 +140,24 @@ class Run:
 
     def _sweep(self, coordinates: Tensor, progress: Callable[[Sweep], None] | None) -> int:
         engine, before, self.tried = self._ready(), len(self.moves), 0
+        loss, codes = engine.loss, self.point.flat.clone()
         try:
             (self._best_of if self.settings.moves == "best" else self._in_turn)(engine, coordinates)
         finally:  # a sweep that was broken off is one too
+            if len(self.moves) > before and self.settings.batch_size is None:
+                self._keep_if_lower(engine, loss, codes, before)
             self._record(engine, len(self.moves) - before)
         if progress is not None:
             progress(self.sweeps[-1])
         return len(self.moves) - before
+
+    def _keep_if_lower(self, engine: Engine, loss: float, codes: Tensor, moves: int) -> None:
+        """Take a sweep back that did not lower the loss as it is without drift: else rounding could go in circles."""
+        self.point.put_all()
+        if engine.refresh() >= loss:
+            self.point.restore(codes)
+            del self.moves[moves:]
+            engine.refresh()
 
     def _record(self, engine: Engine, changes: int) -> None:
         whole = self.settings.batch_size is None
@@ -163,8 +174,6 @@ class Run:
             self.engine = engine_for(self.point, self.features[batch], self.labels[batch], self.settings)
         elif self.engine is None:
             self.engine = engine_for(self.point, self.features, self.labels, self.settings)
-        else:
-            self.engine.refresh()
         return self.engine
 
     def _pieces(self, coordinates: Tensor) -> Iterator[Tensor]:
@@ -186,10 +195,10 @@ class Run:
     def _best_of(self, engine: Engine, coordinates: Tensor) -> None:
         best: Move | None = None
         for piece in self._pieces(coordinates):
-            choice, losses = chosen(engine.losses(piece), self.point.flat[piece], engine.loss)
-            first = int((losses <= losses.min() + margin(engine.loss)).nonzero()[0])
+            choice, losses = chosen(engine.losses(piece), self.point.flat[piece], engine.loss, engine.least)
+            first = int((losses <= losses.min() + margin(engine.loss, engine.least)).nonzero()[0])
             bound = engine.loss if best is None else best.loss
-            if losses[first] < bound - margin(engine.loss):
+            if losses[first] < bound - margin(engine.loss, engine.least):
                 best = Move(int(piece[first]), int(choice[first]), float(losses[first]))
         if best is not None:
             engine.apply(best.coordinate, best.value)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from deepcollapse.compression.ternary.point import Engine, Move, Point, chosen
+from deepcollapse.compression.ternary.point import Engine, Move, Point, chosen, rounding_of
 from deepcollapse.compression.ternary.stages import Stage
 
 LIMIT = 1 << 18  # numbers in the largest temporary of a block: 2 MiB, which stays in a processor's cache
@@ -37,6 +37,7 @@ class TorchTrials(Engine):
         for stage in self.point.stages:
             a = self._run(stage, a)
         self._weigh()
+        self.least = rounding_of(self.x[-1], self.point.stages[-1].weight, self.loss, self.squared)
         return self.loss
 
     def _run(self, stage: Stage, a: Tensor) -> Tensor:
@@ -194,14 +195,17 @@ class TorchTrials(Engine):
         while at < len(coordinates):
             block = coordinates[at : at + size]
             codes = self.point.flat[block]
-            choice, best = chosen(self.losses(block), codes, self.loss)
+            choice, best = chosen(self.losses(block), codes, self.loss, self.least)
             moving = (choice != codes).nonzero().flatten()
             if len(moving) == 0:
                 at, size = at + len(block), min(2 * size, _LARGEST_BLOCK)
                 continue
-            first = int(moving[0])
+            first, before = int(moving[0]), self.loss
             self.apply(int(block[first]), int(choice[first]))
-            moves.append(Move(int(block[first]), int(choice[first]), float(best[first])))
+            if self.loss < before:
+                moves.append(Move(int(block[first]), int(choice[first]), float(best[first])))
+            else:  # the trial was mistaken by rounding
+                self.apply(int(block[first]), int(codes[first]))
             at, size = at + first + 1, max(4, min(size, 2 * (first + 1)))
 
     def apply(self, coordinate: int, value: int) -> None:
