@@ -1,10 +1,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from deepcollapse.compression.layers import compressible_layers, replaced, weight_matrix, why_not
 from deepcollapse.errors import LayerNameError, NonFiniteError, ShapeError
 from deepcollapse.networks import build
+from deepcollapse.theory.bounds.assumptions import bounded_layers
 
 
 def test_linear_and_convolutional_layers_are_found_in_order():
@@ -53,6 +55,24 @@ def test_layers_that_cannot_go_say_why():
     with pytest.raises(LayerNameError) as raised:
         compressible_layers(tied, ["1"])
     assert str(raised.value) == "layer '1' cannot be compressed: its weight is also that of '0'."
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_both_sides_leave_the_same_weights_alone_however_they_are_made():
+    pruned, lazy = nn.Linear(2, 2), nn.LazyLinear(2)
+    prune.l1_unstructured(pruned, "weight", amount=1)
+    by_hook = [nn.utils.spectral_norm(nn.Linear(2, 2)), nn.utils.weight_norm(nn.Linear(2, 2)), pruned]
+    plain = nn.Linear(2, 2)
+    network = nn.Sequential(*by_hook, lazy, plain)
+    for name in "012":
+        assert why_not(network, name) == "its weight is made anew in every pass"
+    assert why_not(network, "3") == "its weight has no shape before a first pass"
+    assert compressible_layers(network) == {"4": plain}
+    found, left_out = bounded_layers(network)
+    assert list(found.values()) == [plain]
+    anew = "its weight is made anew in every pass, and decay acts on what it is made of"
+    assert left_out == {"0": anew, "1": anew, "2": anew, "3": "its weight has no shape before a first pass"}
 
 
 def test_a_layer_that_computes_something_else_is_left_alone():

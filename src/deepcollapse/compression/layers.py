@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 
 from deepcollapse.errors import LayerNameError, NonFiniteError, ShapeError
+from deepcollapse.measurement.own_weights import why_not_own
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -16,9 +17,9 @@ def compressible_layers(network: nn.Module, names: Sequence[str] | None = None) 
     """The linear and convolutional layers of a network by name, in its own order; of all, or of those named.
 
     A module that occurs under several names is listed once, under the first. Left out are layers whose weight is tied
-    to another module's, is made anew in every pass (a parametrisation), is read by the module around them, or is empty:
-    see `why_not`. Names may be patterns ("blocks.*"). Raises LayerNameError where a name or pattern matches nothing,
-    NonFiniteError where a weight holds NaN or infinity.
+    to another module's, is made anew in every pass (a parametrisation or hook), is read by the module around them, or
+    is empty: see `why_not`. Names may be patterns ("blocks.*"). Raises LayerNameError where a name or pattern matches
+    nothing, NonFiniteError where a weight holds NaN or infinity.
 
     >>> list(compressible_layers(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))))
     ['0', '2']
@@ -45,20 +46,13 @@ def why_not(network: nn.Module, name: str) -> str | None:
     "its weight is also that of '0'"
     """
     layer = network.get_submodule(name)
-    weight = getattr(layer, "weight", None)
-    if not isinstance(weight, Tensor) or hasattr(layer, "parametrizations"):
-        return "its weight is made anew in every pass"
-    if weight.numel() == 0:
-        return "its weight is empty"
+    reason = why_not_own(layer, dict(network.named_modules()))
+    if reason:
+        return reason
     parent = network.get_submodule(name.rpartition(".")[0])
     if isinstance(parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
         return f"the {type(parent).__name__} around it reads its weight without calling it"
-    others = [
-        other
-        for other, module in network.named_modules()
-        if module is not layer and any(parameter is weight for parameter in module._parameters.values())
-    ]
-    return f"its weight is also that of {others[0]!r}" if others else None
+    return None
 
 
 def _candidates(network: nn.Module) -> dict[str, Layer]:
@@ -74,13 +68,24 @@ def _forwards_as_is(module: Layer) -> bool:
     return any(type(module).forward is kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
 
 
+def left_out(network: nn.Module) -> dict[str, str]:
+    """Why each linear or convolutional layer that cannot be replaced cannot, by name.
+
+    >>> left_out(nn.TransformerEncoderLayer(4, 2, 8))["linear1"]
+    'the TransformerEncoderLayer around it reads its weight without calling it'
+    """
+    reasons = {name: why_not(network, name) for name in _candidates(network)}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
 def _named(network: nn.Module, found: Mapping[str, Layer], names: Sequence[str]) -> dict[str, Layer]:
     chosen = {}
     for pattern in names:
         matched = {name: layer for name, layer in found.items() if fnmatchcase(name, pattern)}
         if not matched:
-            if pattern in _candidates(network):
-                raise LayerNameError(f"layer {pattern!r} cannot be compressed: {why_not(network, pattern)}.")
+            refused = [name for name in _candidates(network) if fnmatchcase(name, pattern)]
+            if refused:
+                raise LayerNameError(f"layer {refused[0]!r} cannot be compressed: {why_not(network, refused[0])}.")
             raise LayerNameError(
                 f"no linear or convolutional layer matches {pattern!r}; there are {', '.join(found) or 'none'}."
             )

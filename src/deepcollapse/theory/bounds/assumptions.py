@@ -12,6 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from deepcollapse.measurement.head import find_head
 from deepcollapse.measurement.layers import HEAD, distinct_layers
+from deepcollapse.measurement.own_weights import MADE_ANEW, why_not_own
 from deepcollapse.theory.bounds.taps import Layer, places
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm)
@@ -47,16 +48,12 @@ def _head_of(network: nn.Module) -> nn.Module | None:
 
 
 def _why_not(layer: Layer, everywhere: Mapping[str, nn.Module]) -> str | None:
-    weight = layer.weight
-    if hasattr(layer, "parametrizations") or not isinstance(weight, nn.Parameter):
-        return "its weight is made anew in every pass, and decay acts on what it is made of"
-    if not weight.requires_grad:
+    reason = why_not_own(layer, everywhere)
+    if reason:
+        return f"{reason}, and decay acts on what it is made of" if reason == MADE_ANEW else reason
+    if not layer.weight.requires_grad:
         return "its weight is frozen"
-    if weight.numel() == 0 or not weight.isfinite().all():
-        return "its weight is empty" if weight.numel() == 0 else "its weight holds NaN or infinity"
-    twins = (n for n, m in everywhere.items() if m is not layer and any(p is weight for p in m._parameters.values()))
-    twin = next(twins, None)
-    return f"its weight is also that of {twin!r}" if twin else None
+    return None if layer.weight.isfinite().all() else "its weight holds NaN or infinity"
 
 
 class Probe:
