@@ -1,6 +1,7 @@
 """The last n steps of mini-batch descent on a weight, and both sides of the bound that they put on its rank."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from deepcollapse.errors import OptionError
 from deepcollapse.linalg import as_float64
+from deepcollapse.measurement.layers import distinct_layers
+from deepcollapse.measurement.own_weights import why_not_own
 from deepcollapse.theory.bounds.sgd_rank import state_matrix
 from deepcollapse.theory.bounds.taps import Layer
 
@@ -22,7 +25,8 @@ class RecentRank:
         steps: n, so far. rank: of all their gradients together at most, rows that went through the layer.
         tail_share: the (rank + 1)st singular value over the largest; at most `tail_bound`, old weights as they have
             faded over |W|_2. frobenius_share and frobenius_bound: the same for all singular values past `rank`.
-        rank_of_recent: numerical rank of what the steps have put into the weight, above the rounding of its own type.
+        rank_of_recent: numerical rank of what the steps have put into the weight, above the rounding of its own type;
+            see `miscounted`.
         identity_error: |W - faded - recent|_F / |W|_F; rounding alone, or the layer was changed by other means.
     """
 
@@ -39,6 +43,15 @@ class RecentRank:
     def vacuous(self) -> bool:
         """Whether old weights are left at full size or more, so that the bound says nothing."""
         return self.tail_bound >= 1
+
+    @property
+    def miscounted(self) -> bool:
+        """Whether the steps put a higher rank into the weight than rows went through the layer, which voids the bound.
+
+        Then the weight is used by other means too, gradients were not set to zero between steps, or products were
+        rounded more roughly than the weight's type tells (TF32).
+        """
+        return self.rank_of_recent > self.rank
 
 
 @dataclass(frozen=True)
@@ -61,11 +74,14 @@ class RankMemory:
     as a context, or `close()` it, to let go of layer and optimiser.
 
     Args:
-        layer: nn.Linear or a convolution without groups.
+        layer: nn.Linear or a convolution without groups, not a transposed one.
         optimiser: a plain torch.optim.SGD that holds the layer's weight: no Nesterov, dampening or maximise.
         steps: n.
+        network: that the layer is of, to refuse a weight that another of its modules has too.
 
-    Raises OptionError for another optimiser, a layer that is not in it, or steps below 1.
+    Raises OptionError for another optimiser, a layer that is not in it or does not fit, or steps below 1; and at a step
+    of the optimiser where its settings no longer fit, or where the weight has a gradient and no row went through the
+    layer. What only the numbers tell is in `RecentRank.miscounted`.
     Source: :cite:`galanti2022`; the extension to momentum is ours.
 
     >>> layer = nn.Linear(4, 3, bias=False)
@@ -80,11 +96,15 @@ class RankMemory:
     (2, 2, True, True)
     """
 
-    def __init__(self, layer: Layer, optimiser: torch.optim.Optimizer, steps: int) -> None:
+    def __init__(
+        self, layer: Layer, optimiser: torch.optim.Optimizer, steps: int, network: nn.Module | None = None
+    ) -> None:
         if steps < 1:
             raise OptionError(f"steps must be 1 or more; got {steps}.")
+        if reason := _why_not(layer, {} if network is None else distinct_layers(network)):
+            raise OptionError(f"rows cannot be counted for this layer: {reason}.")
         self.layer, self.optimiser = layer, optimiser
-        self._group = self._checked_group()
+        self._checked_group()
         self._steps: deque[_Step] = deque(maxlen=steps)
         self._rows = 0
         self._handles = [
@@ -130,16 +150,24 @@ class RankMemory:
         weight = self.layer.weight
         if weight.grad is None:
             return
-        velocity = self.optimiser.state[weight].get("momentum_buffer") if self._group["momentum"] else None
+        # Schedulers, and a state that was loaded, change settings between steps.
+        group = self._checked_group()
+        if not self._rows and weight.grad.any():
+            raise OptionError(
+                "the weight has a gradient, and no row went through its layer since the step before: it is read without "
+                "a call of the layer, tied to another module's, or its gradient is an old one."
+            )
+        # Kept while momentum is 0 as well: torch leaves it as it is, and it counts again when momentum is back.
+        velocity = self.optimiser.state[weight].get("momentum_buffer")
         self._steps.append(
             _Step(
                 weight.detach().clone(),
                 weight.new_zeros(()) if velocity is None else velocity.detach().clone(),
                 weight.grad.detach().clone(),
                 self._rows,
-                float(self._group["lr"]),
-                float(self._group["weight_decay"]),
-                float(self._group["momentum"]),
+                float(group["lr"]),
+                float(group["weight_decay"]),
+                float(group["momentum"]),
             )
         )
         self._rows = 0
@@ -171,15 +199,34 @@ class RankMemory:
         """What is left of the oldest state that is remembered, and what the steps since have added."""
         carried, recent = np.eye(2), torch.zeros(())
         for step in reversed(self._steps):
+            matrix, entry = _taken(step)
             # The weight's share of a gradient put in at this step: (product of later A) u, first entry.
-            share = float((carried @ np.array([-step.rate, 1.0]))[0])
+            share = float((carried @ entry)[0])
             recent = recent + share * _matrix(step.gradient)
-            carried = carried @ state_matrix(step.rate, step.decay, step.momentum)
+            carried = carried @ matrix
         oldest = self._steps[0]
         old = float(carried[0, 0]) * _matrix(oldest.weight)
         if oldest.velocity.ndim:
             old = old + float(carried[0, 1]) * _matrix(oldest.velocity)
         return old, recent
+
+
+def _taken(step: _Step) -> tuple[np.ndarray, np.ndarray]:
+    """A and u of a step as torch takes it: without momentum it neither reads the velocity nor changes it."""
+    if step.momentum:
+        return state_matrix(step.rate, step.decay, step.momentum), np.array([-step.rate, 1.0])
+    return np.diag([1 - step.rate * step.decay, 1.0]), np.array([-step.rate, 0.0])
+
+
+def _why_not(layer: nn.Module, modules: Mapping[str, nn.Module]) -> str | None:
+    """Why the rows that go through a layer do not bound the rank of its weight's gradient; None where they do."""
+    if getattr(layer, "transposed", False):
+        return "a transposed convolution's kernel has its inputs first"
+    if not isinstance(layer, Layer):
+        return f"it is {type(layer).__name__}, neither linear nor a convolution"
+    if getattr(layer, "groups", 1) > 1:
+        return f"each row adds up to {layer.groups} to the rank of a convolution of {layer.groups} groups"
+    return why_not_own(layer, modules)
 
 
 def _matrix(values: Tensor) -> Tensor:
