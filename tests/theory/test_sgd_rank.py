@@ -1,12 +1,13 @@
 """Mini-batch descent's bound on rank: the identity is exact step by step, and the inequality holds in every run."""
 
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis.strategies import floats, integers
+from hypothesis import assume, given, settings
+from hypothesis.strategies import floats, integers, just, one_of
 from torch import nn
 from torch.nn import functional
 
@@ -148,6 +149,34 @@ def test_momentum_multiplies_what_a_step_forgets():
     assert without.steps / with_momentum.steps == pytest.approx(10, rel=0.03)
 
 
+@given(
+    rate=floats(-12, 0.5).map(lambda x: 10**x),
+    decay=floats(-12, 0.3).map(lambda x: 10**x),
+    momentum=one_of(just(0.0), floats(0, 0.999)),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_steps_count_what_fifty_digits_count(rate, decay, momentum):
+    with localcontext() as context:
+        context.prec = 50
+        x, rho = Decimal(rate) * Decimal(decay), Decimal(momentum)
+        trace = 1 + rho - x
+        inside = trace**2 - 4 * rho
+        radius = (abs(trace) + inside.sqrt()) / 2 if inside > 0 else rho.sqrt()
+        assume(abs(1 - radius) > Decimal("1e-30"))
+        assert fading(rate, decay, momentum) == pytest.approx(float(radius), rel=1e-14)
+        if radius < 1:
+            steps = Decimal(20).ln() / (1 - radius)
+            found = sgd_rank_bound(rate, decay, 1, momentum=momentum).steps
+            assert abs(found - steps) <= 1 + steps * Decimal("1e-12")
+
+
+def test_what_hardly_fades_is_counted_all_the_same():
+    assert sgd_rank_bound(1e-9, 1e-9, 1).steps == pytest.approx(math.log(20) * 1e18, rel=1e-14)
+    found = sgd_rank_bound(0.1, 1e-12, 1, momentum=0.9)
+    assert found.steps == pytest.approx(math.log(20) * 1e12, rel=1e-11)
+    assert sgd_rank_bound(0.1, 0.1, 1, eps=1e-310).steps == math.ceil((math.log(2) + 310 * math.log(10)) / 0.01)
+
+
 def test_a_bound_that_every_matrix_meets_says_so():
     assert sgd_rank_bound(0.1, 0.1, 1, shape=(512, 300)).vacuous
     assert not sgd_rank_bound(0.1, 0.1, 1, shape=(512, 301)).vacuous
@@ -163,9 +192,14 @@ def test_a_bound_that_every_matrix_meets_says_so():
         ({"patches": 0}, "patches must be 1 or more; got 0."),
         ({"momentum": 1}, "momentum must be at least 0 and below 1; got 1."),
         ({"eps": 1.0}, "eps is a share of the weight's norm, above 0 and below 1; got 1.0."),
+        ({"rate": 1e-200, "decay": 1e-200},
+         "at rate 1e-200, decay 1e-200 and momentum 0 a step forgets less than a float can hold; raise the rate or the "
+         "decay."),
+        ({"rate": 1e200, "decay": 1e200, "momentum": 0.5},
+         "at rate 1e+200, decay 1e+200 and momentum 0.5 a step enlarges old weights; lower the rate."),
         ({"rate": 30}, "at rate 30, decay 0.1 and momentum 0 a step enlarges old weights; lower the rate."),
     ],
-)
+)  # fmt: skip
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(OptionError) as caught:
         sgd_rank_bound(**{"rate": 0.1, "decay": 0.1, "batch": 1, **change})

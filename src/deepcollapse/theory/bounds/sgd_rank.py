@@ -22,13 +22,16 @@ import numpy as np
 
 from deepcollapse.errors import OptionError
 
+_SMALLEST = 1e-300  # of rate * decay, so that the number of steps stays finite
+
 
 @dataclass(frozen=True)
 class SgdRankBound:
     """After how many steps old weights have faded, and the rank that all steps since can have at most.
 
     Attributes:
-        steps: n. rank: n B m. fading: what a step leaves of old weights in the long run, below 1.
+        steps: n. rank: n B m. fading: what a step leaves of old weights in the long run, below 1 up to
+            rounding.
         largest: min(m, n) of the layer's weight, or None where it was not told.
 
     >>> SgdRankBound(steps=3, rank=12, fading=0.5, largest=10).vacuous
@@ -52,7 +55,7 @@ def fading(rate: float | int, decay: float | int, momentum: float | int = 0) -> 
     >>> fading(0.1, 0.1), round(fading(0.02, 0.01, 0.9), 6)
     (0.99, 0.997963)
     """
-    return float(np.abs(np.linalg.eigvals(state_matrix(rate, decay, momentum))).max())
+    return 1 - _gap(rate, decay, momentum)
 
 
 def state_matrix(rate: float | int, decay: float | int, momentum: float | int) -> np.ndarray:
@@ -98,18 +101,32 @@ def sgd_rank_bound(
             raise OptionError(f"{name} must be 1 or more; got {value}.")
     if decay == 0:
         raise OptionError("without weight decay old steps never fade, so no rank is bounded; give a decay above 0.")
-    left = fading(rate, decay, momentum)
-    if left >= 1:
-        raise OptionError(
-            f"at rate {rate:g}, decay {decay:g} and momentum {momentum:g} a step enlarges old weights; lower the rate."
-        )
-    steps = math.ceil(math.log(2 / eps) / _gap(rate, decay, momentum, left))
-    return SgdRankBound(steps, steps * batch * patches, left, min(shape) if shape else None)
+    gap = _gap(rate, decay, momentum)
+    at = f"at rate {rate:g}, decay {decay:g} and momentum {momentum:g}"
+    if rate * decay < _SMALLEST:
+        raise OptionError(f"{at} a step forgets less than a float can hold; raise the rate or the decay.")
+    if not gap > 0:
+        raise OptionError(f"{at} a step enlarges old weights; lower the rate.")
+    steps = math.ceil((math.log(2) - math.log(eps)) / gap)
+    return SgdRankBound(steps, steps * batch * patches, fading(rate, decay, momentum), min(shape) if shape else None)
 
 
-def _gap(rate: float | int, decay: float | int, momentum: float | int, left: float) -> float:
-    """1 - r; without momentum rate * decay itself, of which 1 - (1 - x) loses the digits."""
-    return rate * decay if momentum == 0 and rate * decay <= 1 else 1 - left
+def _gap(rate: float | int, decay: float | int, momentum: float | int) -> float:
+    r"""1 - r to all digits, however small: 1 - (1 - x) would lose those of x = rate * decay.
+
+    With l = 1 - g the eigenvalues of A are the roots of g^2 - (1 - rho + x) g + x: where they are real, the nearer to 0
+    has no difference of close numbers in it, and where they are not, r = sqrt(rho).
+    """
+    x = float(rate) * float(decay)
+    root = math.sqrt(momentum)
+    short = (1 - momentum) / (1 + root)
+    # (1 - rho + x)^2 - 4 x, as factors that cancel nothing where the roots meet
+    inside = (short * short - x) * ((1 + root) * (1 + root) - x)
+    if inside <= 0:
+        return short
+    far = ((1 - momentum) + x + math.sqrt(inside)) / 2
+    # Of a far root above 2 - near the eigenvalue 1 - far is the larger one, and negative.
+    return min(x / far, 2 - far)
 
 
 def _check(rate: float | int, decay: float | int, eps: float, momentum: float | int) -> None:
