@@ -157,6 +157,17 @@ def test_a_weight_of_zeros_is_at_rank_k():
     assert math.isnan(found.stationarity_residual)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-25, 1.0, 1e21, 1e30])
+def test_float32_rows_of_any_size_keep_their_squares(scale):
+    _, z, d, groups = random_layer(3)
+    z, d = (z * scale).float(), (d * scale).float()
+    single, exact = group_moments(z, d, groups, 3), group_moments(z.double(), d.double(), groups, 3)
+    for name in ("signal_gram", "input_gram"):
+        found, expected = getattr(single, name) / scale**2, getattr(exact, name) / scale**2
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert expected.diagonal().min() > 1
+
+
 def test_what_does_not_fit_is_refused():
     weight, z, d, groups = random_layer(0)
     with shapes_unchecked(), pytest.raises(ShapeError) as caught:
@@ -174,3 +185,10 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(NonFiniteError) as caught:
         rank_collapse(weight, z * math.inf, d, groups, 0.1)
     assert str(caught.value) == "inputs hold NaN or infinite entries. Look for a diverged network."
+    for args, name in (((z * 1e170, d), "inputs"), ((z, d * 1e170), "signals")):
+        peak = float(dict(inputs=z - z.mean(dim=0), signals=d - d.mean(dim=0))[name].abs().max()) * 1e170
+        with pytest.raises(NonFiniteError) as caught:
+            group_moments(*args, torch.zeros_like(groups), 1)
+        assert str(caught.value) == (
+            f"{name} reach {peak:.2g}, and their squares would overflow. Look for a diverged network."
+        )

@@ -12,7 +12,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from deepcollapse.errors import LabelError, NonFiniteError, ShapeError
+from deepcollapse.geometry.rank import rescaled
 from deepcollapse.linalg import as_float64
+
+_LARGEST = 1e140  # of an input or signal, so that sums of 1e28 products stay finite
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ def group_moments(
             raise NonFiniteError(f"{name} hold NaN or infinite entries. Look for a diverged network.")
         means.append(total / count.clamp(min=1)[:, None])
     z, d = z - means[0][groups], d - means[1][groups]
+    for rows, name in ((z, "inputs"), (d, "signals")):
+        if rows.numel() and (peak := float(rows.abs().max())) > _LARGEST:
+            raise NonFiniteError(
+                f"{name} reach {peak:.2g}, and their squares would overflow. Look for a diverged network."
+            )
     gram = _gram(z, inputs.dtype) if input_gram else None
     return GroupMoments(count, means[0], means[1], d.T @ z, _gram(d, signals.dtype), gram, float(z.square().sum()))
 
@@ -124,5 +132,7 @@ def _gram(rows: Float64[Tensor, "r d"], came_in: torch.dtype) -> Float64[Tensor,
 
     It costs as much as everything else together, and in float32 half of that.
     """
-    small = rows.float() if came_in == torch.float32 else rows
-    return (small.T @ small).double()
+    # Near 1, for float32 holds squares of what lies between 1e-22 and 1e19 alone.
+    near, scale = rescaled(rows)
+    small = near.float() if came_in == torch.float32 else near
+    return (small.T @ small).double() * scale**2
