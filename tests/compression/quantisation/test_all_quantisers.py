@@ -87,6 +87,8 @@ def test_what_is_no_weight_is_refused(quantise):
         (nan, 2, None, NonFiniteError, f"the weights: 1 of 2 are NaN or infinite; {diverged}"),
         (huge, 2, None, NonFiniteError,
          "the weights: the largest magnitude, 1e+39, is beyond float32; scale the weights down."),
+        (1e-60 * plain, 2, None, OptionError,
+         "the weights: the largest magnitude, 1e-60, is 0 in float32, in which values are kept; scale the weights up."),
         (plain[:0], 2, None, ShapeError, "the weights: shape (0,) holds nothing; give at least one weight."),
         (plain, 0, None, OptionError, "k, the number of values, must be at least 1; got 0."),
         (plain, 2, np.ones(2, bool), ShapeError,

@@ -198,3 +198,9 @@ def test_the_smallest_form_is_taken():
 def test_the_matrix_of_fibonacci_counts_is_what_it_says():
     entries, counts = fibonacci(5)
     assert sorted(Counter(entries.tolist()).values()) == counts
+
+
+def test_zeros_meet_no_infinity_from_the_code_as_is_told():
+    x = np.array([[1.0, np.inf]])
+    assert product(Delta.of(np.array([[3.0, 0], [0, 0]])), x).tolist() == [[3.0, 0.0]]
+    assert "0 * inf" in str(product.__doc__)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 from numpy import ndarray
 
+from deepcollapse.compression.storage.accounting import entropy
 from deepcollapse.errors import NonFiniteError, OptionError, ShapeError
 
 PRUNED = -1  # the index of a weight that was pruned: it takes the reserved zero
@@ -90,9 +91,7 @@ class Quantised:
 
         No code that codes weights one by one takes fewer. In [0, log2 k]; 0 where all weights are equal.
         """
-        counts = self.frequencies()[1]
-        share = counts / counts.sum()
-        return float(-(share * np.log2(share)).sum()) + 0.0
+        return entropy(self.frequencies()[1])
 
     def distortion(self, weights: Float[ndarray, "..."]) -> float:
         """sum (w - Q(w))^2 over all weights w that these stand for, pruned ones with the others."""
@@ -123,7 +122,10 @@ def split(joint: Quantised, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
 
 
 def checked_weights(weights: Float[ndarray, "*shape"], name: str = "the weights") -> Float64[ndarray, "*shape"]:
-    """Weights in float64, or ShapeError where there are none, or NonFiniteError where one is no number of float32."""
+    """Weights in float64, or ShapeError where there are none, or NonFiniteError where one is no number of float32.
+
+    OptionError where some are not 0 and float32 holds all of those as 0: nothing would be left.
+    """
     if weights.size == 0:
         raise ShapeError(f"{name}: shape {weights.shape} holds nothing; give at least one weight.")
     wide = weights.astype(np.float64)
@@ -134,6 +136,10 @@ def checked_weights(weights: Float[ndarray, "*shape"], name: str = "the weights"
         )
     if (peak := np.abs(wide).max()) > np.finfo(np.float32).max:
         raise NonFiniteError(f"{name}: the largest magnitude, {peak:g}, is beyond float32; scale the weights down.")
+    if 0 < peak <= float(np.finfo(np.float32).smallest_subnormal) / 2:
+        raise OptionError(
+            f"{name}: the largest magnitude, {peak:g}, is 0 in float32, in which values are kept; scale the weights up."
+        )
     return wide
 
 

@@ -35,8 +35,9 @@ def product(coded: Coded, x: Array, threads: int = 1) -> Array:
     """Y (B, m) = X (B, n) W (n, m) for rows X of float32 or float64, in their dtype, without making W as a whole.
 
     For small B every column is decoded and multiplied at once, by compiled loops. For larger B, of W that is not very
-    sparse, blocks of columns are decoded and multiplied by BLAS: see `Product` for which. Entries of X that meet zero
-    weights alone have no effect, also NaN. With `threads` above 1, columns are shared among up to so many. For many
+    sparse, blocks of columns are decoded and multiplied by BLAS: see `Product` for which. A zero weight is never
+    multiplied while it is decoded: 0 * inf and 0 * NaN are then 0, where a dense product has NaN; blocks for BLAS do as
+    dense products do, so give finite X. With `threads` above 1, columns are shared among up to so many. For many
     products with one W make a `Product`, which finds the start of each column but once. Raises ShapeError, OptionError;
     and MissingExtraError where numba is not installed.
 
