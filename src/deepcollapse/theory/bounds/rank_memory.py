@@ -154,8 +154,8 @@ class RankMemory:
         group = self._checked_group()
         if not self._rows and weight.grad.any():
             raise OptionError(
-                "the weight has a gradient, and no row went through its layer since the step before: it is read without "
-                "a call of the layer, tied to another module's, or its gradient is an old one."
+                "the weight has a gradient, and no row went through its layer since the step before: it is read "
+                "without a call of the layer, tied to another module's, or its gradient is an old one."
             )
         # Kept while momentum is 0 as well: torch leaves it as it is, and it counts again when momentum is back.
         velocity = self.optimiser.state[weight].get("momentum_buffer")
