@@ -9,7 +9,7 @@ from deepcollapse.report.page import page
 from deepcollapse.report.view import views
 
 ROWS = {
-    "distance_to_rank_k_weight": 0.25,
+    "relative_distance_to_rank_k_weight": 0.25,
     "rank_collapse_bound_weight": 0.5,
     "rank_collapse_bound_product_weight": 2.0,
     "rank_collapse_bound_variability_weight": None,
@@ -55,7 +55,7 @@ def test_a_layer_has_its_distance_and_each_bound_that_there_is_in_one_column(run
 def test_the_tables_hold_both_sides_and_what_is_not_as_assumed(run):
     add(run, "blocks.0.linear")
     add(run, "blocks.1.linear", note="k = 4: not stationary: <b> is 0.8")
-    run.append([Record(epoch=EPOCHS[-1], split="train", layer="head", measure="distance_to_rank_k_weight",
+    run.append([Record(epoch=EPOCHS[-1], split="train", layer="head", measure="relative_distance_to_rank_k_weight",
                        note="its weight is frozen")])  # fmt: skip
     html = bounds.tables(seen(run))
     cells = re.findall(r"<tr><td>blocks.0.linear</td>(.*?)</tr>", html)[0]
@@ -73,7 +73,7 @@ def test_layers_of_weights_are_no_depth_and_the_part_stands_on_the_page(run):
 
 
 def test_where_all_distances_are_zero_it_is_said_and_nothing_drawn(run):
-    add(run, "blocks.0.linear", distance_to_rank_k_weight=0.0)
+    add(run, "blocks.0.linear", relative_distance_to_rank_k_weight=0.0)
     part = bounds.section(seen(run))
     assert (part.figures, part.legend) == ([], [])
     assert part.intro.endswith("Here every weight has rank k or less, or is too small to have more.")

@@ -27,7 +27,7 @@ def test_lengths_are_shares_of_the_norm_and_the_rest_is_as_it_is():
     rows = {(r.layer, r.measure): r for r in bound_records(found)}
     bounds = found.layers["2"]
     expected = {
-        "distance_to_rank_k_weight": bounds.distance / bounds.norm,
+        "relative_distance_to_rank_k_weight": bounds.distance / bounds.norm,
         "rank_collapse_bound_weight": bounds.bound_cross / bounds.norm,
         "rank_collapse_bound_alignment_weight": bounds.bound_alignment / bounds.norm,
         "rank_collapse_bound_without_decay_weight": bounds.relative_bound,
@@ -54,7 +54,7 @@ def test_what_is_left_out_has_one_row_with_the_reason():
     net[2].weight.requires_grad_(False)
     measured = with_bounds(NOTHING, net, data(), functional.cross_entropy, 0.1)
     [row] = [r for r in measured.records if r.layer == "2"]
-    assert (row.measure, row.value, row.note) == ("distance_to_rank_k_weight", None, "its weight is frozen")
+    assert (row.measure, row.value, row.note) == ("relative_distance_to_rank_k_weight", None, "its weight is frozen")
 
 
 def test_where_the_loss_cannot_be_taken_the_network_has_a_row_with_the_reason():
@@ -62,7 +62,7 @@ def test_where_the_loss_cannot_be_taken_the_network_has_a_row_with_the_reason():
         raise RuntimeError("no such\nloss")
 
     [row] = with_bounds(NOTHING, network(), data(), loss, 0.1).records
-    assert (row.layer, row.measure, row.value) == ("network", "distance_to_rank_k_weight", None)
+    assert (row.layer, row.measure, row.value) == ("network", "relative_distance_to_rank_k_weight", None)
     assert row.note == "no layer's bound on rank could be worked out: no such"
 
 

@@ -31,13 +31,13 @@ def test_every_layer_has_both_sides_at_the_last_epoch_and_the_bounds_hold(plain)
     assert {row.epoch for row in rows.values()} == {2}
     assert {layer for layer, _ in rows} == {"blocks.0.linear", "blocks.1.linear", "head"}
     for layer in ("blocks.0.linear", "blocks.1.linear"):
-        distance = rows[layer, "distance_to_rank_k_weight"].value
+        distance = rows[layer, "relative_distance_to_rank_k_weight"].value
         assert 0 < distance < 1
         for measure in MEASURES:
             if measure.startswith("rank_collapse_bound"):
                 assert rows[layer, measure].value >= distance
         assert rows[layer, "rank_collapse_groups_weight"].value == 10
-        note = rows[layer, "distance_to_rank_k_weight"].note
+        note = rows[layer, "relative_distance_to_rank_k_weight"].note
         assert note.startswith("k = 10: not stationary: |decay W + gradient| is ")
     trivial = rows["head", "rank_collapse_bound_weight"]
     assert (trivial.note, trivial.value != trivial.value) == (
@@ -60,7 +60,7 @@ def test_adamw_and_batch_norm_leave_no_bound_but_the_one_that_needs_no_decay(tmp
         "k = 10: scale-invariant, so that decay leaves no stationary point: its output goes into BatchNorm1d "
         "'blocks.0.norm'; AdamW takes decay apart from the gradient, so that no stationary point balances the two"
     )
-    distance = rows["blocks.0.linear", "distance_to_rank_k_weight"].value
+    distance = rows["blocks.0.linear", "relative_distance_to_rank_k_weight"].value
     assert distance <= rows["blocks.0.linear", "rank_collapse_bound_alignment_weight"].value <= 1
 
 

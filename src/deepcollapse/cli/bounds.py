@@ -8,7 +8,7 @@ from deepcollapse.cli.terminal import say, show_table
 if TYPE_CHECKING:
     from deepcollapse.records import Record
 
-DISTANCE = "distance_to_rank_k_weight"
+DISTANCE = "relative_distance_to_rank_k_weight"
 COLUMNS = {
     "rank_collapse_groups_weight": "k",
     DISTANCE: "distance",

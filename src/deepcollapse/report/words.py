@@ -141,7 +141,9 @@ WORDS: dict[str, Words] = {
     "minority_norm_ratio": Words(
         "", "length of small classes over large ones", "0 when the small classes have vanished, 1 when balanced.", 1
     ),
-    "distance_to_rank_k": Words("", "distance to rank k", "How far from rank k, as a share of the norm.", None),
+    "relative_distance_to_rank_k": Words(
+        "", "relative distance to rank k", "How far from rank k, as a share of the norm.", None
+    ),
     "rank_collapse_bound": Words("", "bound on the distance to rank k", "What variability over decay allows.", None),
     "rank_collapse_bound_product": Words(
         "", "product bound on the distance to rank k", "The same, signals and inputs taken apart.", None

@@ -7,7 +7,7 @@ from deepcollapse.report.figures.text import tick
 from deepcollapse.report.summary import at
 from deepcollapse.report.view import View
 
-DISTANCE = "distance_to_rank_k_weight"
+DISTANCE = "relative_distance_to_rank_k_weight"
 # Measure -> its name, colour and marker, with the sign of it in the legend.
 BOUNDS = {
     "rank_collapse_bound_alignment_weight": ("bound without decay", PALETTE[2], "diamond", "◆"),

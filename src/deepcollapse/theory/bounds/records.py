@@ -16,7 +16,7 @@ from deepcollapse.theory.bounds.rank_collapse import RankCollapse
 
 # Measure by attribute of RankCollapse; the first stands for a layer of which nothing can be told.
 MEASURES = {
-    "distance_to_rank_k_weight": "relative_distance",
+    "relative_distance_to_rank_k_weight": "relative_distance",
     "rank_collapse_bound_weight": "bound_cross",
     "rank_collapse_bound_product_weight": "bound_product",
     "rank_collapse_bound_variability_weight": "bound_variability",
@@ -40,7 +40,7 @@ def bound_records(found: NetworkBounds, split: str = "train") -> list[Record]:
     >>> batches = [(torch.eye(2), torch.arange(2))]
     >>> rows = bound_records(rank_collapse_bounds(nn.Linear(2, 2), batches, nn.functional.cross_entropy, 0.1))
     >>> rows[0].measure, rows[0].value, rows[0].note
-    ('distance_to_rank_k_weight', 0.0, 'k = 2: trivially true: with 2 groups no rank of 2 x 2 lies above')
+    ('relative_distance_to_rank_k_weight', 0.0, 'k = 2: trivially true: with 2 groups no rank of 2 x 2 lies above')
     """
     rows = []
     for layer, bounds in found.layers.items():
