@@ -78,16 +78,31 @@ def test_a_compressed_network_can_be_measured(compressed, call):
 
 def test_json_holds_every_row_and_verify_finds_it_sound(run, call, tmp_path):
     out = tmp_path / "coded"
-    found = call("compress", run.path, "--method", "coded", "--target", "size=12%", "--out", out, "--json").json
+    found = call("compress", run.path, "--method", "coded", "--target", "size=25%", "--out", out, "--json").json
     assert found["met"] is True
     assert len(found["records"]) == len(Run.open(out).records())
     checked = call("compress", "verify", out, "--json").json
     assert checked["sound"] is True
-    assert {one["form"] for one in checked["containers"]} <= {"hac", "shac", "delta"}
+    assert {one["form"] for one in checked["containers"]} <= {"hac", "shac", "delta", "delta-huffman"}
     network = load_network("mlp", num_classes=10, image_shape=(1, 8, 8), width=64, depth=2)
     read = load_compressed(network, out / "compressed.safetensors")
     names = {f"{name}.code" for name, module in read.named_modules() if isinstance(module, CodedLayer)}
     assert {one["name"] for one in checked["containers"]} == names
+
+
+def test_a_network_whose_head_is_coded_can_be_measured(run, call, tmp_path):
+    out = tmp_path / "hac"
+    call("compress", run.path, "--method", "hac", "--target", "size=30%", "--fine-tune", "0", "--out", out)
+    measured = call("measure", out, "--measures", "self_duality", "--json")
+    assert measured.code == 0
+    assert [row["layer"] for row in measured.json["records"] if row["measure"] == "self_duality"] == ["head.input"] * 2
+
+
+def test_the_bytes_told_are_those_of_the_file(compressed):
+    out, _ = compressed
+    rows = Run.open(out).records()
+    told = rows[(rows.measure == "stored_bytes") & (rows.layer == "network") & rows.step.isna() & rows.baseline.isna()]
+    assert told["value"].tolist() == [(out / "compressed.safetensors").stat().st_size]
 
 
 def test_a_damaged_file_fails_verification(compressed, call, tmp_path):
@@ -106,11 +121,16 @@ def test_a_target_that_cannot_be_met_says_so_and_exits_with_three(run, tmp_path,
     assert done.code == 3
     told = " ".join(done.out.split())
     assert "Nothing that was tried keeps to the target (at most 0.01 % of the bytes); the network is as it was." in told
+    assert "Closest comes " in told
+    assert not (tmp_path / "none" / "compressed.safetensors").exists()
 
 
 def test_slips_are_told_before_any_work(run, call, tmp_path):
     done = call("compress", run.path, "--target", "10%")
-    assert done.err == "deepcollapse: a target is written accuracy-drop=0.2% or size=10%; got '10%'.\n"
+    assert (
+        done.err
+        == "deepcollapse: a target is written accuracy-drop=0.2% or size=10% (of the original's bytes); got '10%'.\n"
+    )
     (tmp_path / "file").write_text("")
     done = call("compress", run.path, "--out", tmp_path)
     assert done.err == f"deepcollapse: {tmp_path} is there already. Choose a new or empty folder with --out.\n"

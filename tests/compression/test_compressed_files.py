@@ -14,6 +14,7 @@ from deepcollapse.compression.files import digest, export_network, load_compress
 from deepcollapse.compression.layers import replaced
 from deepcollapse.compression.low_rank.truncate import truncate
 from deepcollapse.compression.outcome import changes
+from deepcollapse.compression.sizes import stored_bytes
 from deepcollapse.compression.specs import made, spec_of
 from deepcollapse.errors import ContainerError, DeepCollapseError, LayerNameError, WeightsError
 
@@ -81,7 +82,7 @@ def test_any_flipped_bit_is_found(compressed, tmp_path):
         flipped = bytearray(data)
         flipped[place] ^= 1 << (place % 8)
         file.write_bytes(flipped)
-        with pytest.raises(WeightsError, match=r"is damaged: .* is not what was written \(its SHA-256 differs\)"):
+        with pytest.raises(WeightsError, match=r"is damaged: it is not what was written \(its SHA-256 differs\)"):
             load_compressed(network(), file)
         with pytest.raises(WeightsError, match="is damaged"):
             check(file)
@@ -96,11 +97,14 @@ def test_a_truncated_file_is_refused(compressed, tmp_path):
             load_compressed(network(), file)
 
 
-def rewritten(file, change):
-    """The same file with another description."""
+def rewritten(file, change, layers=None):
+    """The same file with another description; with `layers` also with a digest that fits them."""
     with safe_open(file, framework="pt") as opened:
         state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         description = json.loads(opened.metadata()[KEY])
+    if layers is not None:
+        description["layers"] = layers(description["layers"])
+        description["sha256"] = digest(description["layers"], state.items())
     description = change(description)
     save_file(state, file, {KEY: description if isinstance(description, str) else json.dumps(description)})
 
@@ -109,16 +113,12 @@ def rewritten(file, change):
     ("change", "message"),
     [
         (lambda d: "{", "is not a readable safetensors file"),
-        (lambda d: [], "the header of .* is damaged: it lacks version, layers, digests"),
-        (lambda d: d | {"layers": 3}, "the header of .* is damaged: it lacks version, layers, digests"),
-        (lambda d: d | {"version": 9}, "was written by a newer deepcollapse"),
-        (lambda d: d | {"digests": {}}, "is damaged: .* is not what was written"),
-        (
-            lambda d: d | {"layers": d["layers"] | {"nowhere": d["layers"]["6"]}},
-            "declares nowhere.* and the file holds",
-        ),
-        (lambda d: d | {"layers": d["layers"] | {"6": {"kind": "pickle"}}}, "makes no layer"),
-        (lambda d: d | {"layers": d["layers"] | {"6": {"kind": "sequence", "layers": 3}}}, "makes no layer"),
+        (lambda d: "[" * 200_000, "is not a readable safetensors file"),
+        (lambda d: [], "the header of .* is damaged: it lacks version, layers, sha256"),
+        (lambda d: d | {"layers": 3}, "the header of .* is damaged: it lacks version, layers, sha256"),
+        (lambda d: d | {"version": 9}, "is of version 9 of compressed files, and this deepcollapse reads version 1"),
+        (lambda d: d | {"sha256": "0"}, "is damaged: it is not what was written"),
+        (lambda d: d | {"layers": {}}, "is damaged: it is not what was written|holds"),
     ],
 )
 def test_descriptions_that_lie_are_refused(compressed, tmp_path, change, message):
@@ -128,10 +128,39 @@ def test_descriptions_that_lie_are_refused(compressed, tmp_path, change, message
         load_compressed(network(), file)
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (lambda d: d | {"nowhere": d["6"]}, "declares nowhere.* and the file holds"),
+        (lambda d: d | {"6": {"kind": "pickle"}}, "makes no layer"),
+        (lambda d: d | {"6": {"kind": "sequence", "layers": 3}}, "makes no layer"),
+        (lambda d: d | {"6": {"kind": "sequence", "layers": []}}, "makes no layer"),
+        (lambda d: d | {"6": {"kind": "sequence", "layers": [d["6"]]}}, "makes no layer"),
+        (lambda d: d | {"0": d["0"] | {"bytes": 1.5}}, "makes no layer"),
+        (lambda d: d | {"0": d["0"] | {"layer": d["0"]}}, "makes no layer"),
+        (lambda d: geometry(d, stride=[0, 0]), "makes no layer"),
+        (lambda d: geometry(d, stride="ab"), "makes no layer"),
+        (lambda d: geometry(d, dilation=[1, 1, 1]), "makes no layer"),
+        (lambda d: geometry(d, groups=True), "makes no layer"),
+        (lambda d: geometry(d, padding_mode="mirror"), "makes no layer"),
+    ],
+)
+def test_layers_that_no_file_of_ours_describes_are_refused(compressed, tmp_path, layers, message):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    rewritten(file, lambda d: d, layers)
+    with pytest.raises(DeepCollapseError, match=message):
+        load_compressed(network(), file)
+
+
+def geometry(layers, **values):
+    """The layers with another geometry of the coded convolution."""
+    return layers | {"0": layers["0"] | {"layer": layers["0"]["layer"] | values}}
+
+
 def test_declared_sizes_take_no_memory(compressed, tmp_path):
     file = saved(compressed, tmp_path / "it.safetensors")
     huge = {"kind": "linear", "bias": False, "in_features": 1 << 30, "out_features": 1 << 30}
-    rewritten(file, lambda d: d | {"layers": d["layers"] | {"6": huge}})
+    rewritten(file, lambda d: d, lambda layers: layers | {"6": huge})
     with pytest.raises(WeightsError) as raised:
         load_compressed(network(), file)
     assert str(raised.value) == (
@@ -219,6 +248,34 @@ def test_the_exported_network_runs_where_nothing_of_ours_was_imported(compressed
     assert done.stdout.strip() == "fine", done.stderr
 
 
-def test_a_digest_is_that_of_the_bytes():
-    assert digest(torch.tensor([1.0])) == digest(torch.tensor([1.0], dtype=torch.float32).view(1, 1))
-    assert digest(torch.tensor([1.0])) != digest(torch.tensor([1.0], dtype=torch.float64))
+def test_a_digest_tells_types_and_shapes_and_names_apart():
+    one = torch.tensor([1.0])
+    others = [("a", one.double()), ("a", one.view(1, 1)), ("b", one), ("a", one + 1)]
+    assert len({digest({}, [pair]) for pair in [("a", one), *others]}) == 5
+    assert digest({}, [("a", one)]) != digest({"a": {}}, [("a", one)])
+    assert digest({}, [("a", one), ("b", one)]) == digest({}, [("b", one), ("a", one)])
+
+
+def test_shared_tensors_are_written_once_and_tied_again(tmp_path):
+    def tied():
+        network = nn.Sequential(nn.Embedding(10, 6), nn.Linear(6, 6), nn.Linear(6, 10, bias=False))
+        network[2].weight = network[0].weight
+        return network
+
+    compressed = truncate(tied(), {"1": 1}).network
+    file = save_compressed(compressed, ["1"], tmp_path / "it")
+    header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+    assert file.stat().st_size - header == stored_bytes(compressed)
+    read = load_compressed(tied(), file)
+    assert read[2].weight is read[0].weight
+    assert torch.equal(read[0].weight, compressed[0].weight)
+
+
+def test_a_flipped_bit_of_the_description_is_found(compressed, tmp_path):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    data = file.read_bytes()
+    flipped = data.replace(rb"\"stride\": [1, 1]", rb"\"stride\": [3, 1]", 1)
+    assert flipped != data
+    file.write_bytes(flipped)
+    with pytest.raises(WeightsError, match="is damaged: it is not what was written"):
+        load_compressed(network(), file)

@@ -4,23 +4,26 @@ from torch import nn
 
 from deepcollapse.compression.coded_layers import CodedLayer
 from deepcollapse.compression.compressing import compress
+from deepcollapse.compression.files import file_of
 from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.score import hits
-from deepcollapse.compression.sizes import footprint, stored_bytes
+from deepcollapse.compression.sizes import footprint
 from deepcollapse.compression.target import Target
 from deepcollapse.errors import BatchError, NonFiniteError, OptionError
 
 
 def accuracy(network, batches):
-    return float(hits(network, batches).double().mean())
+    return float(hits(network, batches)[0].double().mean())
 
 
 def test_low_rank_keeps_accuracy_and_takes_fewer_bytes(trained, digits):
     found = compress(trained, digits["train"], digits["test"], target="accuracy-drop=1%")
     assert found.met
     assert accuracy(found.network, digits["test"]) >= accuracy(trained, digits["test"]) - 0.01
-    assert found.after.stored_bytes == stored_bytes(found.network) < 0.6 * found.before.stored_bytes
-    assert found.after == footprint(found.network, digits["train"][0][0])
+    assert found.after.stored_bytes == len(file_of(found.network, found.names)) < 0.6 * found.before.stored_bytes
+    assert found.before.stored_bytes == len(file_of(trained))
+    taken = footprint(found.network, digits["train"][0][0])
+    assert (found.after.parameters, found.after.multiply_adds) == (taken.parameters, taken.multiply_adds)
     assert {layer.name for layer in found.layers} <= set(compressible_layers(trained))
     assert all(layer.after.parameters < layer.before.parameters for layer in found.layers)
 
@@ -131,6 +134,21 @@ def test_every_network_that_was_tried_is_told_at_once(trained, digits):
     ],
 )
 def test_methods_that_there_are_not(trained, digits, how, message):
+    with pytest.raises(OptionError) as raised:
+        compress(trained, digits["train"], digits["test"], **how)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"values": 0}, "values must be at least 1; got 0."),
+        ({"fine_tune": -1}, "fine_tune must be at least 0; got -1."),
+        ({"rate": float("nan")}, "rate must be above 0 and finite; got nan."),
+        ({"seconds": 0.0}, "seconds must be above 0 and finite; got 0.0."),
+    ],
+)
+def test_settings_are_checked_whatever_the_method(trained, digits, how, message):
     with pytest.raises(OptionError) as raised:
         compress(trained, digits["train"], digits["test"], **how)
     assert str(raised.value) == message

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from deepcollapse.compression.layers import compressible_layers, replaced, weight_matrix, why_not
-from deepcollapse.errors import LayerNameError, NonFiniteError, ShapeError
+from deepcollapse.compression.layers import compressible_layers, left_out, replaced, why_not
+from deepcollapse.errors import LayerNameError, NonFiniteError
 from deepcollapse.networks import build
 from deepcollapse.theory.bounds.assumptions import bounded_layers
 
@@ -106,7 +106,17 @@ def test_weights_that_are_no_numbers_are_refused():
     assert list(compressible_layers(network, ["0"])) == ["0"]
 
 
-def test_a_vector_is_no_matrix():
-    with pytest.raises(ShapeError) as raised:
-        weight_matrix(torch.zeros(3))
-    assert str(raised.value) == "a weight of shape (3,) is no matrix; expected two axes or more."
+def test_layers_that_are_left_out_are_told_with_their_reason():
+    network = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8), nn.Linear(4, 2))
+    reason = "the {} around it reads its weight without calling it"
+    assert left_out(network) == {
+        "0.self_attn.out_proj": reason.format("MultiheadAttention"),
+        "0.linear1": reason.format("TransformerEncoderLayer"),
+        "0.linear2": reason.format("TransformerEncoderLayer"),
+    }
+    with pytest.raises(LayerNameError) as raised:
+        compressible_layers(network, ["0.*"])
+    assert str(raised.value) == (
+        "layer '0.self_attn.out_proj' cannot be compressed: the MultiheadAttention around it reads its weight without "
+        "calling it."
+    )

@@ -33,7 +33,7 @@ def accuracy_cut(point, ranks):
     recipe = Recipe.from_mapping(Run.open(point.run).recipe)
     splits = prepare(recipe)
     network = load_weights(build_network(recipe, splits), point.run)
-    return float(hits(truncate(network, ranks, how="weights").network, splits.test.batches(512)).double().mean())
+    return float(hits(truncate(network, ranks, how="weights").network, splits.test.batches(512))[0].double().mean())
 
 
 def test_rank_falls_with_decay_together_with_variability(points):

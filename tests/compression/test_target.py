@@ -22,7 +22,9 @@ def test_targets_are_read_as_people_write_them(text, target):
 def test_other_words_are_no_target(text):
     with pytest.raises(OptionError) as raised:
         Target.parse(text)
-    assert str(raised.value) == f"a target is written accuracy-drop=0.2% or size=10%; got {text!r}."
+    assert str(raised.value) == (
+        f"a target is written accuracy-drop=0.2% or size=10% (of the original's bytes); got {text!r}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,8 +34,8 @@ def test_other_words_are_no_target(text):
         ({"accuracy_drop": 0.1, "size": 0.1}, "a target is an accuracy drop or a size; got both."),
         ({"accuracy_drop": 1.0}, "an accuracy drop is a share, at least 0 and below 1; got 1."),
         ({"accuracy_drop": -0.1}, "an accuracy drop is a share, at least 0 and below 1; got -0.1."),
-        ({"size": 0.0}, "a size is a share of the bytes, above 0 and at most 1; got 0."),
-        ({"size": 10.0}, "a size is a share of the bytes, above 0 and at most 1; got 10."),
+        ({"size": 0.0}, "a size is a share of the original's bytes, above 0 and at most 100 %; got 0."),
+        ({"size": 10.0}, "a size is a share of the original's bytes, above 0 and at most 100 %; got 10."),
     ],
 )
 def test_targets_that_say_nothing_are_refused(values, message):

@@ -9,7 +9,7 @@ import tyro
 from deepcollapse.cli.compressed import announce, show
 from deepcollapse.cli.runs import RUNS
 from deepcollapse.cli.subject import Subject
-from deepcollapse.cli.terminal import Interrupted, say_json
+from deepcollapse.cli.terminal import Interrupted, say, say_json
 from deepcollapse.errors import RunError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Compress:
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_NETWORK")]
     """A run folder of `deepcollapse train`; or, with --weights, a network as `deepcollapse measure` takes it."""
     target: str = "accuracy-drop=0.2%"
-    """The smallest network that loses so many points at most, or with size=10% the best one of so many bytes."""
+    """The smallest network that loses so many points of accuracy at most; or with size=10% the most accurate one of at
+    most that share of the bytes."""
     method: str = "low-rank"
     """low-rank, coded (for each layer the smallest of those that follow), hac, shac, delta, delta-huffman, ternary; or
     one after the other: low-rank+coded."""
@@ -78,10 +79,11 @@ class Compress:
 
     def run(self) -> int:
         """Search, write, read back, measure, and show; exits with 3 where the target is not met."""
+        from deepcollapse.compression.compressing import methods_in
         from deepcollapse.compression.target import Target
         from deepcollapse.training.data import prepare
 
-        target = Target.parse(self.target)
+        target, _ = Target.parse(self.target), methods_in(self.method)
         out = self._out()
         subject = Subject.find(self.network, self.weights, self.pretrained, self._changes())
         splits = prepare(subject.recipe, self.data_root, self.download)
@@ -102,6 +104,10 @@ class Compress:
         from deepcollapse.training.place import Place, serving_threads
 
         network = subject.load(splits)
+        if any(p.is_floating_point() and p.element_size() < 4 for p in network.parameters()):
+            network = network.float()
+            if not self.json:
+                say("Its weights of half precision are widened to float32.")
         place = Place.choose(subject.recipe, self.device)
         threads = serving_threads(network, splits.train, self.batch) if self.threads is None else self.threads
         place = place.with_threads(threads)

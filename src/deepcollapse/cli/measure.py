@@ -92,7 +92,7 @@ class Measure:
             raise RunError(f"{self.out} is there already. Choose a new or empty folder with --out.")
         subject = Subject.find(self.network, self.weights, self.pretrained, self._changes())
         splits = prepare(subject.recipe, self.data_root, self.download)
-        network = subject.load(splits)
+        network = subject.load(splits, decoded=True)
         place = Place.choose(subject.recipe, self.device)
         threads = serving_threads(network, splits.train, self.batch) if self.threads is None else self.threads
         place = place.with_threads(threads)

@@ -69,8 +69,8 @@ class Subject:
             return "untrained, as drawn at first; name trained ones with --weights"
         return f"as {self.recipe.network} gave them; name others with --weights"
 
-    def load(self, splits: "Splits") -> "nn.Module":
-        """The network with its weights; the seed decides those that are drawn."""
+    def load(self, splits: "Splits", *, decoded: bool = False) -> "nn.Module":
+        """The network with its weights; the seed decides those that are drawn. Coded layers are decoded where asked."""
         import torch
 
         from deepcollapse.networks import load_network
@@ -87,10 +87,11 @@ class Subject:
         )
         if not compressed:
             return network
-        from deepcollapse.compression.files import load_compressed
+        from deepcollapse.compression import coded_layers, files
 
         assert self.weights is not None
-        return load_compressed(network, self.weights)
+        network = files.load_compressed(network, self.weights)
+        return coded_layers.decoded(network) if decoded else network
 
     def facts(self) -> dict[str, Any]:
         """The recipe, as far as it is known."""

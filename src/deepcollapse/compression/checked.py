@@ -5,7 +5,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from deepcollapse.compression.files import check_digests, read_description
+from deepcollapse.compression.files import check_digest, read_description
+from deepcollapse.compression.specs import coded_parts
 from deepcollapse.compression.storage import delta, delta_huffman
 from deepcollapse.compression.storage.accounting import Contents, entropy_bits
 from deepcollapse.compression.storage.delta import Delta
@@ -40,7 +41,7 @@ class Checked:
 
 
 def check(path: str | Path) -> tuple[Checked, ...]:
-    """Every container of a file, each decoded and coded again; of a compressed network also the digest of every tensor.
+    """Every container of a file, each decoded and coded again; of a compressed network also the digest of all.
 
     Takes a file with one container, or a safetensors file that `save_compressed` wrote. Raises ContainerError,
     WeightsError or MemoryBudgetError for the first thing that is wrong.
@@ -49,11 +50,11 @@ def check(path: str | Path) -> tuple[Checked, ...]:
     if _start(path) in PUBLISHED + OURS:
         return (_checked(path.name, path.read_bytes()),)
     description, _ = read_description(path)
-    check_digests(path, description["digests"])
+    check_digest(path, description)
     found = []
     with safe_open(path, framework="pt") as file:
-        for name in sorted(file.keys()):
-            if name.rpartition(".")[2] == "code":
+        for layer, spec in description["layers"].items():
+            for name in coded_parts(layer, spec):
                 found.append(_checked(name, file.get_tensor(name).numpy().tobytes()))
     return tuple(found)
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepcollapse.compression.layers import Layer, compressible_layers, replaced, weight_matrix
+from deepcollapse.compression.layers import Layer, compressible_layers, replaced
 from deepcollapse.compression.storage.forms import Coded, Form, coded, read_coded
 from deepcollapse.errors import ContainerError, DeepCollapseError, OptionError, ShapeError
+from deepcollapse.geometry.unfolding import channel_unfolding
 
 ProductMode = Literal["dense", "coded"]
 
@@ -203,7 +204,7 @@ def coded_layer(
     True
     """
     if code is None:
-        code = coded(weight_matrix(layer.weight.detach()).T.float().cpu().numpy(), form)
+        code = coded(channel_unfolding(layer.weight.detach()).T.float().cpu().numpy(), form)
     if not isinstance(code, Tensor):
         code = torch.frombuffer(bytearray(code.to_bytes()), dtype=torch.uint8)
     _read(code, tuple(layer.weight.shape))

@@ -16,8 +16,9 @@ from deepcollapse.compression.target import Target
 from deepcollapse.errors import BatchError, OptionError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-# Of several methods one after the other, the first ones may take this share of the accuracy that may be lost.
-FIRST_SHARE = 0.5
+# Of several methods one after the other, the first ones may take this share of the drop that is allowed (for a size,
+# of this drop).
+FIRST_SHARE, FIRST_DROP = 0.5, 0.01
 
 
 def compress(
@@ -67,12 +68,12 @@ def compress(
     'rank 1'
     """
     target = Target.parse(target) if isinstance(target, str) else target
-    methods = _methods(method)
+    methods = methods_in(method)
     for name, batches in (("train", train), ("choosing", choosing)):
         if iter(batches) is batches:
             raise BatchError(f"the batches of {name} run once, and are needed again. Pass a list or a data loader.")
     material = Material(train, layers, values, fine_tune, rate, seconds, loss, seed)
-    score = Score(choosing, first_samples(train)[0][0], watch)
+    score = Score(network, choosing, first_samples(train)[0][0], watch)
     original = score(network, "original")
     found = _through(network, methods, material, score, target, original)
     best = chosen(found, target, original)
@@ -88,10 +89,12 @@ def compress(
         candidates=tuple(found),
         plan=plan_of(network, train, layers),
         layers=changes(network, end.network),
+        classes=score.classes,
     )
 
 
-def _methods(method: str) -> list[str]:
+def methods_in(method: str) -> list[str]:
+    """The names of a method, or of several joined by "+"; OptionError for one that there is not."""
     names = [name.strip() for name in method.split("+")]
     if unknown := [name for name in names if name not in METHODS]:
         raise OptionError(f"there is no method {unknown[0]!r}; choose {', '.join(METHODS)}, or several joined by +.")
@@ -108,7 +111,8 @@ def _through(
     base = replace(original, network=network, setting="")
     for number, name in enumerate(methods):
         last = number == len(methods) - 1
-        goal = target if last else Target(accuracy_drop=FIRST_SHARE * (target.accuracy_drop or 0.01))
+        drop = FIRST_DROP if target.accuracy_drop is None else target.accuracy_drop
+        goal = target if last else Target(accuracy_drop=FIRST_SHARE * drop)
         ladder = ladder_of(name, base.network, material)
 
         def judged(made: nn.Module, setting: str, before: str = base.setting) -> Candidate:

@@ -1,8 +1,8 @@
-"""A compressed network in one safetensors file: tensors, what stands in place of which layer, and digests of all."""
+"""A compressed network in one safetensors file: tensors, what stands in place of which layer, and a digest of all."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,34 @@ _VERSION = 1
 def save_compressed(network: nn.Module, names: Sequence[str], path: str | Path) -> Path:
     """Write a compressed network to `path`; `names` are the layers that others were put in place of.
 
-    The file is plain safetensors. Its header holds what stands in place of each layer, and the SHA-256 of every tensor.
-    Raises WeightsError where a replacement is none that can be written down.
+    The file is plain safetensors. Its header holds what stands in place of each layer, and the SHA-256 of that and of
+    all tensors. Raises WeightsError where a replacement is none that can be written down.
     """
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    description = {
-        "version": _VERSION,
-        "layers": {name: spec_of(network.get_submodule(name)) for name in names},
-        "digests": {name: digest(value) for name, value in state.items()},
+    return atomic_write(path, file_of(network, names))
+
+
+def file_of(network: nn.Module, names: Sequence[str] = ()) -> bytes:
+    """The bytes that `save_compressed` writes; without names those of a network as it is.
+
+    >>> len(file_of(nn.Linear(2, 2)))
+    312
+    """
+    kept = network.state_dict(keep_vars=True)
+    # A tensor that several names share is written once, under the first; loading ties them again.
+    first = {id(value): name for name, value in reversed(kept.items())}
+    state = {
+        name: value.detach().cpu().contiguous().clone() for name, value in kept.items() if first[id(value)] == name
     }
-    return atomic_write(path, save(state, {_KEY: json.dumps(description)}))
+    layers = {name: spec_of(network.get_submodule(name)) for name in names}
+    description = {"version": _VERSION, "layers": layers, "sha256": digest(layers, state.items())}
+    return save(state, {_KEY: json.dumps(description)})
 
 
 def load_compressed(network: nn.Module, path: str | Path) -> nn.Module:
     """The compressed network of a file, made from a network like the one that was compressed, whose weights are lost.
 
     Layers are put in place as the file's header says, at sizes that are held to those of its tensors before memory is
-    taken; every tensor is held to its digest and every container is decoded once. The network given stays as it is.
+    taken; all is held to its digest and every container is decoded once. The network given stays as it is.
     Raises WeightsError where the file is damaged, is no compressed network, or does not fit.
     """
     path = Path(path)
@@ -51,7 +62,7 @@ def load_compressed(network: nn.Module, path: str | Path) -> nn.Module:
     instead = {name: made(spec) for name, spec in description["layers"].items()}
     for name, module in instead.items():
         _check_shapes(path, name, module, shapes)
-    check_digests(path, description["digests"])
+    check_digest(path, description)
     try:
         compressed = replaced(network, {name: module.to_empty(device="cpu") for name, module in instead.items()})
     except AttributeError as error:
@@ -68,20 +79,20 @@ def read_description(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, .
         description = None if text is None else json.loads(text)
     except FileNotFoundError as error:
         raise WeightsError(f"there is no file at {path}.") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file; it may be truncated. {error}") from error
     if description is None:
         raise WeightsError(
             f"{path} holds no compressed network: its header does not say what stands in place of which layer. "
             "Name a file that `deepcollapse compress` wrote; plain weights are loaded by load_weights."
         )
-    wanted = {"version": int, "layers": dict, "digests": dict}
+    wanted = {"version": int, "layers": dict, "sha256": str}
     if not isinstance(description, dict) or any(not isinstance(description.get(k), v) for k, v in wanted.items()):
         raise WeightsError(f"the header of {path} is damaged: it lacks {', '.join(wanted)}. Write the file again.")
-    if description["version"] > _VERSION:
+    if description["version"] != _VERSION:
         raise WeightsError(
-            f"{path} was written by a newer deepcollapse (version {description['version']} of the file, this one reads "
-            f"{_VERSION}). Update deepcollapse."
+            f"{path} is of version {description['version']} of compressed files, and this deepcollapse reads version "
+            f"{_VERSION}. Update deepcollapse, or write the file again."
         )
     return description, shapes
 
@@ -96,24 +107,26 @@ def _check_shapes(path: Path, name: str, module: nn.Module, shapes: dict[str, tu
             )
 
 
-def check_digests(path: Path, digests: dict[str, str]) -> None:
-    """Hold every tensor of a file to its digest. Raises WeightsError for the first one that differs."""
+def check_digest(path: Path, description: dict[str, Any]) -> None:
+    """Hold a file's layers and tensors to its digest. Raises WeightsError where they are not what was written."""
     with safe_open(path, framework="pt") as file:
-        names = set(file.keys())
-        for name in sorted(names | digests.keys()):
-            if name not in names or digests.get(name) != digest(file.get_tensor(name)):
-                raise WeightsError(
-                    f"{path} is damaged: {name} is not what was written (its SHA-256 differs). Write the file again."
-                )
+        tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+        found = digest(description["layers"], tensors)
+    if found != description["sha256"]:
+        raise WeightsError(f"{path} is damaged: it is not what was written (its SHA-256 differs). Write it again.")
 
 
-def digest(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's bytes, in hexadecimal.
+def digest(layers: dict[str, Any], tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256, in hexadecimal, of a description and of tensors by name, with their types and shapes.
 
-    >>> digest(torch.zeros(1))[:8]
-    'df3f6198'
+    >>> digest({}, [("a", torch.zeros(1))]) == digest({}, [("a", torch.zeros(1, 1))])
+    False
     """
-    return hashlib.sha256(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+    parts = {}
+    for name, tensor in tensors:
+        data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        parts[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(data.tobytes()).hexdigest()]
+    return hashlib.sha256(json.dumps([layers, parts], sort_keys=True).encode()).hexdigest()
 
 
 def export_network(network: nn.Module, inputs: Tensor, path: str | Path) -> Path:

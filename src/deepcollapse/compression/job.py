@@ -126,8 +126,9 @@ class Finished:
         return cls(found, read, data, job.scores(job.network, read), job.latencies(job.network, read))
 
     def write(self, run: Run) -> None:
-        """The file and the rows, into a run."""
-        atomic_write(run.path / FILE, self.file)
+        """The rows, and the file where there is a compressed network, into a run."""
+        if self.found.met:
+            atomic_write(run.path / FILE, self.file)
         run.append(rows(self.found, self.scores, self.latencies))
 
     def export(self, job: Job, run: Run) -> Path:
@@ -137,24 +138,70 @@ class Finished:
 
 
 def verdict(done: Finished) -> dict[str, Any]:
-    """Whether the target is met on all test samples, and on those that nothing was chosen by, in words and as facts."""
+    """Whether the target is met, in words and as facts: on the test samples, and on those that nothing was chosen by.
+
+    The half that nothing was chosen by decides too where it is large enough to tell so small a drop.
+    """
     found, scores = done.found, done.scores
-    smaller = found.original.stored_bytes / found.chosen.stored_bytes
-    kept = False
+    split = "test" if "test" in scores else CHOOSING
+    kept = found.met and _keeps(found, scores[split])
+    kept_by_others = UNTOUCHED not in scores or not _tells(found) or _keeps(found, scores[UNTOUCHED])
     if not found.met:
         words = f"Nothing that was tried keeps to the target ({found.target}); the network is as it was."
+        words += _closest(found)
     else:
-        split = "test" if "test" in scores else CHOOSING
-        change = 100 * (scores[split]["after"].accuracy - scores[split]["before"].accuracy)
+        what = "the test samples" if split == "test" else "the samples it was chosen by"
         words = (
-            f"{smaller:.1f} times smaller ({found.chosen.stored_bytes:,} of {found.original.stored_bytes:,} bytes), "
-            f"accuracy on {'the test samples' if split == 'test' else 'the samples it was chosen by'} "
-            f"{change:+.2f} points. "
+            f"{_smaller(found)}, accuracy on {what} {_change(scores[split])} points. The target ({found.target}) is "
         )
-        kept = _keeps(found, scores[split])
-        words += f"The target ({found.target}) is " + ("met." if kept else "met on the samples it was chosen by alone.")
+        words += (
+            "met." if kept and kept_by_others else "not met." if not kept else "met there, and not on the other half."
+        )
         words += _on_the_others(found, scores)
-    return {**found.facts(), "met": found.met and kept, "outcome": words}
+    words += _chance(found, scores[split])
+    return {**found.facts(), "met": kept and kept_by_others, "outcome": words}
+
+
+def _smaller(found: Compressed) -> str:
+    before, after = found.original.stored_bytes, found.chosen.stored_bytes
+    how = (
+        f"{before / after:.1f} times smaller"
+        if before > 1.05 * after
+        else f"{100 * (1 - after / before):.1f} % smaller"
+    )
+    return f"{how} ({after:,} of {before:,} bytes)"
+
+
+def _change(one: dict[str, Scores]) -> str:
+    return f"{100 * (one['after'].accuracy - one['before'].accuracy):+.2f}"
+
+
+def _closest(found: Compressed) -> str:
+    """What came closest to a target that nothing keeps to."""
+    if not found.candidates:
+        return " There is nothing that this method could try."
+    if found.target.size is not None:
+        one = min(found.candidates, key=lambda one: one.stored_bytes)
+    else:
+        one = max(found.candidates, key=lambda one: one.accuracy)
+    share, change = one.stored_bytes / found.original.stored_bytes, one.accuracy - found.original.accuracy
+    return f" Closest comes {one.setting}: {100 * share:.3g} % of the bytes at {100 * change:+.2f} points."
+
+
+def _tells(found: Compressed) -> bool:
+    """Whether the samples are enough to tell the drop that is allowed."""
+    drop = found.target.accuracy_drop
+    return drop is not None and drop * found.original.samples >= 2
+
+
+def _chance(found: Compressed, one: dict[str, Scores]) -> str:
+    """A warning where the original is hardly better than guessing."""
+    if one["before"].accuracy > 1.5 / max(found.classes, 1):
+        return ""
+    return (
+        f" The original is right on {100 * one['before'].accuracy:.2f} % of samples, hardly more than chance: was it "
+        "trained, on these data and so standardised?"
+    )
 
 
 def _keeps(found: Compressed, one: dict[str, Scores]) -> bool:
@@ -166,9 +213,8 @@ def _on_the_others(found: Compressed, scores: dict[str, dict[str, Scores]]) -> s
     """How the samples that nothing was chosen by fare, where there are any, and whether there are enough to tell."""
     words = ""
     if (others := scores.get(UNTOUCHED)) is not None:
-        change = 100 * (others["after"].accuracy - others["before"].accuracy)
-        words += f" On the half of them that it was not chosen by: {change:+.2f} points."
-    samples, drop = found.chosen.samples, found.target.accuracy_drop
-    if drop and drop * samples < 2:
+        words += f" On the half of them that it was not chosen by: {_change(others)} points."
+    samples = found.original.samples
+    if found.target.accuracy_drop and not _tells(found):
         words += f" It was chosen by {samples} samples, {100 / samples:.2f} points each: too few to tell such a drop."
     return words

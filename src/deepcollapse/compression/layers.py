@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from deepcollapse.errors import LayerNameError, NonFiniteError, ShapeError
+from deepcollapse.errors import LayerNameError, NonFiniteError
 from deepcollapse.measurement.own_weights import why_not_own
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -109,20 +109,6 @@ def replaced(network: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Mo
     instead = {id(network.get_submodule(name)): module for name, module in replacements.items()}
     # What is in the memo is taken for copied already, wherever it occurs.
     return copy.deepcopy(network, dict(instead))
-
-
-def weight_matrix(weight: Tensor) -> Tensor:
-    """A weight as a matrix with one row an output: (out, in) of a linear layer, (out, in k_h k_w) of a convolution.
-
-    Raises ShapeError for a vector or a number.
-
-    >>> import torch
-    >>> weight_matrix(torch.zeros(4, 3, 2, 2)).shape
-    torch.Size([4, 12])
-    """
-    if weight.ndim < 2:
-        raise ShapeError(f"a weight of shape {tuple(weight.shape)} is no matrix; expected two axes or more.")
-    return weight.flatten(1)
 
 
 def positions(output: Tensor, *, channels_last: bool) -> int:

@@ -30,7 +30,8 @@ class Compressed:
 
     `network` is the one that was chosen, or a copy of the original where nothing that was tried keeps to the target
     (`met` is then False). `candidates` holds every network that was looked at, `plan` what each layer's spectrum says
-    can go, `layers` what became of those that changed; `before` and `after` what the networks take.
+    can go, `layers` what became of those that changed, `classes` how many classes the samples have; `before` and
+    `after` what the networks take.
     """
 
     network: nn.Module
@@ -43,6 +44,7 @@ class Compressed:
     candidates: tuple[Candidate, ...]
     plan: tuple[LayerPlan, ...]
     layers: tuple[LayerChange, ...]
+    classes: int
 
     @property
     def before(self) -> Footprint:
@@ -107,7 +109,8 @@ def described(module: nn.Module) -> str:
     """
     if isinstance(module, CodedLayer):
         share = module.weights_used / math.prod(module.weight_shape)
-        return f"{module.container.form}, {100 * share:.3g} % not zero"
+        values = int((module.weight.unique() != 0).sum())
+        return f"{module.container.form}, {100 * share:.3g} % not zero, of {values} value{'s' * (values != 1)}"
     if isinstance(module, nn.Sequential) and len(module) > 1:
         ranks = [str(_outputs(part)) for part in list(module)[:-1]]
         codes = [described(part) for part in module if isinstance(part, CodedLayer)]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepcollapse.compression.layers import compressible_layers, weight_matrix
+from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.low_rank.truncate import truncate
 from deepcollapse.errors import OptionError
-from deepcollapse.geometry import effective_rank, rank_at_one_percent
+from deepcollapse.geometry import channel_unfolding, effective_rank, rank_at_one_percent
 from deepcollapse.networks import load_weights
 from deepcollapse.records import Record, Run
 from deepcollapse.training import Recipe, Watcher, train
@@ -83,7 +83,7 @@ def _trained(recipe: Recipe, folder: Path, watcher: Watcher | None, place: dict[
 
 def _point(recipe: Recipe, run: Run, splits: Splits) -> DecayPoint:
     network = load_weights(build_network(recipe, splits), run.path)
-    weights = {name: weight_matrix(layer.weight.detach()) for name, layer in compressible_layers(network).items()}
+    weights = {name: channel_unfolding(layer.weight.detach()) for name, layer in compressible_layers(network).items()}
     ranks = {name: int(rank_at_one_percent(weight)) for name, weight in weights.items()}
     hidden = list(weights)[:-1] or list(weights)
     cut = truncate(network, ranks, how="weights").network

@@ -45,7 +45,7 @@ def stored_bytes(network: nn.Module) -> int:
     >>> stored_bytes(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
     136
     """
-    tensors = {value.data_ptr() or id(value): value for value in network.state_dict(keep_vars=True).values()}
+    tensors = {id(value): value for value in network.state_dict(keep_vars=True).values()}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 

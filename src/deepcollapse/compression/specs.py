@@ -52,6 +52,17 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def coded_parts(name: str, spec: Mapping[str, Any]) -> list[str]:
+    """The names of the codes in what stands in place of a layer.
+
+    >>> coded_parts("fc", {"kind": "sequence", "layers": [{"kind": "coded"}, {"kind": "linear"}]})
+    ['fc.0.code']
+    """
+    if spec["kind"] == "sequence":
+        return [part for i, layer in enumerate(spec["layers"]) for part in coded_parts(f"{name}.{i}", layer)]
+    return [f"{name}.code".lstrip(".")] if spec["kind"] == "coded" else []
+
+
 def made(spec: Mapping[str, Any]) -> nn.Module:
     """The layer that a spec describes, on the meta device: shapes and no memory, whatever sizes it declares.
 
@@ -62,16 +73,35 @@ def made(spec: Mapping[str, Any]) -> nn.Module:
     """
     try:
         return _made(spec)
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError, RecursionError) as error:
         raise WeightsError(f"the description of a compressed layer makes no layer: {str(spec)[:200]}") from error
 
 
 def _made(spec: Mapping[str, Any]) -> nn.Module:
     kind = spec["kind"]
     if kind == "sequence":
+        if not 1 <= len(spec["layers"]) <= 3 or any(layer["kind"] == "sequence" for layer in spec["layers"]):
+            raise ValueError("a sequence of one to three layers")
         return nn.Sequential(*(_made(layer) for layer in spec["layers"]))
     if kind == "coded":
+        if spec["layer"]["kind"] not in KINDS or type(spec["bytes"]) is not int:
+            raise ValueError("one coded layer")
         layer, code = _made(spec["layer"]), torch.empty(int(spec["bytes"]), dtype=torch.uint8, device="meta")
         return CodedLinear(layer, code) if isinstance(layer, nn.Linear) else CodedConv(layer, code)  # pyright: ignore
     values = {name: tuple(v) if isinstance(v := spec[name], list) else v for name in _names(kind)}
+    for name, value in values.items():
+        _check(name, value, axes=int(kind[4]) if kind != "linear" else 0)
     return KINDS[kind][0](**values, bias=bool(spec["bias"]), device="meta")
+
+
+def _check(name: str, value: Any, axes: int) -> None:
+    """Raise ValueError for what no layer of ours has in this place."""
+    if name == "padding_mode" or (name == "padding" and isinstance(value, str)):
+        fine = value in (("zeros", "reflect", "replicate", "circular") if name == "padding_mode" else ("same", "valid"))
+    else:
+        numbers = value if isinstance(value, tuple) else (value,)
+        least = 0 if name == "padding" else 1
+        several = name in ("kernel_size", "stride", "padding", "dilation")
+        fine = len(numbers) == (axes if several else 1) and all(type(n) is int and n >= least for n in numbers)
+    if not fine:
+        raise ValueError(f"{name} {value!r}")

@@ -28,7 +28,9 @@ class Target:
         if self.accuracy_drop is not None and not 0 <= self.accuracy_drop < 1:
             raise OptionError(f"an accuracy drop is a share, at least 0 and below 1; got {self.accuracy_drop:g}.")
         if self.size is not None and not 0 < self.size <= 1:
-            raise OptionError(f"a size is a share of the bytes, above 0 and at most 1; got {self.size:g}.")
+            raise OptionError(
+                f"a size is a share of the original's bytes, above 0 and at most 100 %; got {self.size:.6g}."
+            )
 
     @classmethod
     def parse(cls, text: str) -> "Target":
@@ -43,7 +45,9 @@ class Target:
         except ValueError:
             value = math.nan
         if matched is None or math.isnan(value):
-            raise OptionError(f"a target is written accuracy-drop=0.2% or size=10%; got {text!r}.")
+            raise OptionError(
+                f"a target is written accuracy-drop=0.2% or size=10% (of the original's bytes); got {text!r}."
+            )
         share = value / 100 if matched[3] else value
         return cls(accuracy_drop=share) if matched[1] == "accuracy-drop" else cls(size=share)
 

@@ -1,6 +1,6 @@
 """Losses and optimisers that a recipe names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from deepcollapse.training.recipe import Recipe
 
 
 def logits_of(output: Any) -> Tensor:
-    """The logits in what a network gave: itself, or its `logits` as Hugging Face's networks have them."""
+    """The logits in what a network gave: itself, or its `logits`, as an attribute or in a mapping."""
+    if isinstance(output, Mapping):
+        return output["logits"]
     return getattr(output, "logits", output)
 
 

@@ -1,5 +1,6 @@
 """The methods by name, and what each is given."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from deepcollapse.compression.search import Ladder
 from deepcollapse.compression.storage.forms import Form
+from deepcollapse.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ class Material:
     seconds: float
     loss: Callable[[Tensor, Tensor], Tensor]
     seed: int
+
+    def __post_init__(self) -> None:
+        """Hold the settings to their ranges, before any work."""
+        ranges = {
+            "values": (self.values >= 1, "at least 1"),
+            "fine_tune": (self.fine_tune >= 0, "at least 0"),
+            "rate": (0 < self.rate < math.inf, "above 0 and finite"),
+            "seconds": (0 < self.seconds < math.inf, "above 0 and finite"),
+        }
+        for name, (fine, wanted) in ranges.items():
+            if not fine:
+                raise OptionError(f"{name} must be {wanted}; got {getattr(self, name)}.")
 
 
 def ladder_of(method: str, network: nn.Module, material: Material) -> Ladder:
