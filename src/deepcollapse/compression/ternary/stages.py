@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepcollapse.compression.layers import weight_matrix
 from deepcollapse.compression.ternary.chain import NORMS, Link
 from deepcollapse.errors import MemoryBudgetError, ShapeError
+from deepcollapse.geometry.unfolding import channel_unfolding
 from deepcollapse.linalg import memory_of
 from deepcollapse.networks.layers import GlobalAveragePool
 
@@ -60,7 +60,7 @@ class Stage:
         """`shape` is that of one sample before the link: (channels,), (channels, places) or (channels, h, w)."""
         self.name, self.layer, self.chosen = link.name, link.layer, link.chosen
         self.channels = shape[0]
-        matrix = weight_matrix(link.layer.weight.detach()).T
+        matrix = channel_unfolding(link.layer.weight.detach()).T
         self.taps = matrix.shape[0] // self.channels
         self.columns = matrix.shape[1]
         bias = link.layer.bias
