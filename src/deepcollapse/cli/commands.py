@@ -65,8 +65,9 @@ def run(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> Command:
     """The command that the arguments ask for; usage errors and --help exit as is usual (2 and 0)."""
+    prog = "deepcollapse"
     if arguments[:2] == ["compress", "verify"]:  # a run of that name is ./verify
-        arguments = arguments[1:]
+        prog, arguments = f"{prog} compress", arguments[1:]
     train = tyro.conf.subcommand("train", default=Train(recipe=_base_recipe(arguments)))
     return tyro.cli(
         Annotated[Train, train]
@@ -77,7 +78,7 @@ def parse(arguments: list[str]) -> Command:
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Theory, tyro.conf.subcommand("theory")]
         | Annotated[List, tyro.conf.subcommand("list")],
-        prog="deepcollapse",
+        prog=prog,
         description=DESCRIPTION,
         args=arguments,
         config=CONFIG,

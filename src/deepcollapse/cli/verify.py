@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from deepcollapse.cli.terminal import say, say_json, show_table
+from deepcollapse.errors import RunError, WeightsError
 
 if TYPE_CHECKING:
     from deepcollapse.compression.checked import Checked
 
+# Longer names of layers go on in a second line, so that the numbers keep their place at 80 columns.
+NAME = 20
+
 
 @dataclass(frozen=True)
 class Verify:
-    """Check a compressed network or a container: every digest, every code, down to the last bit of padding.
+    """Check a compressed network or a container, to the last bit.
 
-    Also called as `deepcollapse compress verify FILE`. Exits with 1 where anything is wrong.
+    Every digest, every code and its padding; exits with 1 where one is wrong.
+
+    `deepcollapse compress verify` and `deepcollapse verify` are the same.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
@@ -27,43 +33,93 @@ class Verify:
     def run(self) -> int:
         """Check, and show what the containers take."""
         from deepcollapse.compression.checked import check
-        from deepcollapse.compression.files import FILE
 
-        file = self.file / FILE if self.file.is_dir() else self.file
+        file = _file_at(self.file)
         found = check(file)
         if self.json:
             say_json({"file": str(file), "sound": True, "containers": [_facts(one) for one in found]})
             return 0
         _show(found)
-        what = (
-            f"{len(found)} containers of {file} are sound" if found else f"{file} is sound and holds no coded weights"
-        )
-        say(f"{what}; each decodes to one matrix and to nothing else.")
-        if others := [one.name for one in found if not one.same_again]:
-            say(
-                f"{', '.join(others)}: our encoder would have written other bytes for the same matrix. Another program "
-                "wrote them, or they were changed into another sound container."
-            )
+        for text in _told(file, found):
+            say(text)
         return 0
+
+
+def _file_at(path: Path) -> Path:
+    """The file that is meant; RunError or WeightsError where there is none."""
+    from deepcollapse.compression.files import FILE
+
+    if not path.exists():
+        raise WeightsError(f"there is no file or folder {path}. Name {FILE}, or the run folder that it lies in.")
+    file = path / FILE if path.is_dir() else path
+    if file.exists():
+        return file
+    if not (path / "recipe.toml").is_file():
+        raise WeightsError(f"there is no {FILE} in the folder {path}. Name the run folder of a compressed network.")
+    if "compression" in _provenance(path):
+        raise RunError(f"{path} holds no {FILE}: nothing that was tried kept to the target. Compress to another one.")
+    raise RunError(
+        f"{path} is a run that is not compressed: it holds no {FILE}. Compress it with: deepcollapse compress {path}"
+    )
+
+
+def _provenance(path: Path) -> dict[str, object]:
+    from deepcollapse.records import Run
+
+    return Run.open(path).provenance
+
+
+def _told(file: Path, found: "tuple[Checked, ...]") -> list[str]:
+    """What was checked, in words, and no more than that."""
+    if not found:
+        return [f"{file} is sound: its header and every tensor are what was written. No layer in it is coded."]
+    total, least = sum(one.size for one in found), sum(one.entropy_bytes for one in found)
+    if len(found) == 1:
+        told = [f"The container of {file} is sound; it decodes to one matrix and to nothing else."]
+    else:
+        told = [
+            f"{len(found)} containers of {file} are sound; each decodes to one matrix and to nothing else. Together "
+            f"they take {total:,} bytes; their symbols alone, written one by one, need at least {least:,.0f} (entropy)."
+        ]
+    if others := [one.name for one in found if not one.same_again]:
+        told.append(
+            f"{', '.join(others)}: our encoder would have written other bytes for the same matrix. Another program "
+            "wrote them, or they were changed into another sound container."
+        )
+    return told
 
 
 def _show(found: "tuple[Checked, ...]") -> None:
     rows = [
         (
-            one.name.removesuffix(".code"),
+            _narrow(one.name.removesuffix(".code")),
             one.form,
-            f"{one.shape[0]} x {one.shape[1]}",
+            f"{one.shape[0]}x{one.shape[1]}",
             f"{100 * one.nonzeros / (one.shape[0] * one.shape[1]):.3g} %",
-            str(one.symbols),
             f"{one.size:,}",
             f"{100 * one.share:.3g} %",
-            f"{one.entropy_bytes:,.0f}",
         )
         for one in found
     ]
     if rows:
-        columns = ("layer", "form", "inputs x\noutputs", "not\nzero", "values", "bytes", "of\ndense", "entropy\nbytes")
-        show_table(columns, rows, right=(2, 3, 4, 5, 6, 7))
+        # Numbers and the form stay whole at any width; a name that is too long goes on below.
+        columns = ("layer", "form", "inputs x\noutputs", "not\nzero", "bytes", "of\ndense")
+        show_table(columns, rows, right=(1, 2, 3, 4, 5))
+        print()
+
+
+def _narrow(name: str) -> str:
+    """A layer's name in lines of at most `NAME` signs where its dots let it be broken.
+
+    >>> _narrow("encoder.layers.0.attention.query").splitlines()
+    ['encoder.layers.0.', '  attention.query']
+    """
+    lines = [""]
+    for part in (piece + "." for piece in name.split(".")):
+        if len(lines[-1]) + len(part) > NAME + 1 and lines[-1].strip():
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)[:-1]
 
 
 def _facts(one: "Checked") -> dict[str, object]:
