@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import deepcollapse
-from deepcollapse import geometry, theory
+from deepcollapse import compression, geometry, theory
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -57,6 +57,24 @@ def test_names_of_theory_are_there_say_what_they_are_and_show_how(name):
     described = inspect.isabstract(thing) or name in ("Solution", "Decomposition", "budgets_of", "counts_of")
     assert described or ">>> " in text, "shows no example"
     assert name in dir(theory)
+
+
+def test_names_of_compression_are_those_in_the_docs():
+    rows = re.findall(r"^\| (?:the whole way|files|low rank|few values|codes|ternary) \| (.*) \|$",
+                      (DOCS / "compression.md").read_text("utf-8"), re.MULTILINE)  # fmt: skip
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(compression.__all__)
+
+
+@pytest.mark.parametrize("name", compression.__all__)
+def test_names_of_compression_are_there_and_say_what_they_are(name):
+    thing = getattr(compression, name)
+    assert thing.__module__.startswith("deepcollapse.compression.")
+    text = inspect.getdoc(thing) or ""
+    assert text.split("\n\n")[0].rstrip().endswith((".", ":"))
+    # What others return, and what reads or writes files or trains whole networks, has no example of its own.
+    described = {"Compressed", "Spectrum", "Descent", "save_compressed", "load_compressed", "export_network", "check"}
+    assert ">>> " in text or name in described | {"decay_sweep"}, "shows no example"
+    assert name in dir(compression)
 
 
 def test_other_names_are_no_part_of_the_package():

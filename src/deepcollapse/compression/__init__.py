@@ -4,6 +4,38 @@ Names are handed on when first used, since what is behind them takes a second to
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepcollapse.compression.checked import check
+    from deepcollapse.compression.coded_layers import code_layers, decoded
+    from deepcollapse.compression.compressing import compress
+    from deepcollapse.compression.few_values import prune, quantise
+    from deepcollapse.compression.files import export_network, load_compressed, save_compressed
+    from deepcollapse.compression.fine_tuning import Descent, fine_tune
+    from deepcollapse.compression.low_rank.allocation import Spectrum, allocate, allocate_exactly
+    from deepcollapse.compression.low_rank.convolution import tucker
+    from deepcollapse.compression.low_rank.decomposition import LowRank
+    from deepcollapse.compression.low_rank.inputs import LayerInputs
+    from deepcollapse.compression.low_rank.scan import rank_scan
+    from deepcollapse.compression.low_rank.truncate import truncate
+    from deepcollapse.compression.low_rank.truncation import activation_aware, diagonally_scaled, truncated
+    from deepcollapse.compression.outcome import Compressed
+    from deepcollapse.compression.over_decays import decay_sweep
+    from deepcollapse.compression.plan import plan_of
+    from deepcollapse.compression.quantisation.entropy_constrained import entropy_constrained
+    from deepcollapse.compression.quantisation.probabilistic import draw_weights
+    from deepcollapse.compression.quantisation.uniform import round_weights
+    from deepcollapse.compression.quantisation.weight_sharing import share_weights
+    from deepcollapse.compression.sizes import footprint, latencies
+    from deepcollapse.compression.storage.container import Container
+    from deepcollapse.compression.storage.delta import Delta
+    from deepcollapse.compression.storage.delta_huffman import DeltaHuffman
+    from deepcollapse.compression.storage.forms import coded, read_coded
+    from deepcollapse.compression.storage.products import product
+    from deepcollapse.compression.storage.verify import verify
+    from deepcollapse.compression.target import Target
+    from deepcollapse.compression.ternary import ternary_projection, train_discrete
 
 _HOMES = {
     "compress": "compressing",
