@@ -133,7 +133,7 @@ def test_zeros_at_the_end_are_held_to():
     data[-1] |= 0x80
     with pytest.raises(ContainerError) as caught:
         Delta.from_bytes(data)
-    assert str(caught.value) == f"the last byte has to end in 7 zeros, but is {data[-1]:#04x}" + AFTER
+    assert str(caught.value) == f"the last byte of the payload has to end in 7 zeros, but is {data[-1]:#04x}" + AFTER
 
 
 def test_a_huge_matrix_is_refused_before_memory_is_taken():

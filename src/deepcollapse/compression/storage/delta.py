@@ -36,17 +36,22 @@ from jaxtyping import Float32, Int64
 from deepcollapse.compression.storage.damage import damaged
 from deepcollapse.compression.storage.entries import Entries
 from deepcollapse.compression.storage.fields import WIDEST, packed_fields, unpacked_fields
-from deepcollapse.compression.storage.read import MEMORY_LIMIT
-from deepcollapse.errors import ContainerError, MemoryBudgetError
+from deepcollapse.compression.storage.read import (
+    MEMORY_LIMIT,
+    check_length,
+    check_memory,
+    check_padding,
+    count_bytes,
+    runs,
+    working_bytes,
+)
+from deepcollapse.errors import ContainerError
 
 Array = np.ndarray
 
 HEADER_BYTES = 28
 MAGIC = b"DLT1"
 _HEADER = struct.Struct("<4sIIIBBHQ")
-
-# What reading takes for each field while it is checked: some numbers of eight bytes.
-BYTES_A_FIELD = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +88,8 @@ class Delta:
     @classmethod
     def of_entries(cls, entries: Entries) -> "Delta":
         """The same of entries that were gathered already."""
-        boundaries, rows = entries.places()
+        boundaries, gaps = entries.gaps()
         symbols = entries.values[entries.values != 0]
-        gaps = np.diff(rows, prepend=-1) - 1
-        starts = boundaries[:-1][np.diff(boundaries) > 0]
-        gaps[starts] = rows[starts]
         k, width = len(symbols), _best_width(gaps, len(symbols))
         flat = entries.columns.reshape(-1)
         ranks = np.searchsorted(symbols, flat[flat != 0])
@@ -99,17 +101,17 @@ class Delta:
     @property
     def size(self) -> int:
         """The size in bytes."""
-        counts = self.columns * _count_bytes(self.boundaries)
+        counts = self.columns * count_bytes(self.boundaries)
         return HEADER_BYTES + 4 * len(self.symbols) + counts + len(self.payload)
 
     @property
     def nonzeros(self) -> int:
         """How many entries are not 0."""
-        return len(self._entries[0])
+        return int(self.counts.sum())
 
     def to_bytes(self) -> bytes:
         """The container byte for byte as the table above has it."""
-        wide, fields = _count_bytes(self.boundaries), int(self.boundaries[-1])
+        wide, fields = count_bytes(self.boundaries), int(self.boundaries[-1])
         header = _HEADER.pack(MAGIC, self.rows, self.columns, len(self.symbols), self.width, wide, 0, fields)
         counts = np.diff(self.boundaries).astype(f"<u{wide}")
         return header + self.symbols.astype("<f4").tobytes() + counts.tobytes() + self.payload
@@ -118,9 +120,9 @@ class Delta:
     def from_bytes(cls, data: bytes | bytearray | memoryview, memory_limit: int = MEMORY_LIMIT) -> "Delta":
         """Read bytes that may be damaged or made to do harm; nothing in them is believed before it was checked.
 
-        All fields are decoded once, so `matrix` and products cannot fail afterwards. Raises ContainerError for whatever
-        no encoder writes, and MemoryBudgetError before memory is taken where the dense matrix and the decoded fields
-        would take more than `memory_limit` bytes.
+        All fields are decoded once, in runs of columns, so `matrix` and products cannot fail afterwards. Raises ContainerError for whatever
+        no encoder writes, and MemoryBudgetError before memory is taken where the dense matrix and what decodes
+        it would take more than `memory_limit` bytes.
         """
         view = memoryview(data).cast("B")
         rows, columns, k, width, wide, fields = _checked_header(view, memory_limit)
@@ -128,7 +130,7 @@ class Delta:
         _check_symbols(symbols)
         counts = np.frombuffer(view, f"<u{wide}", columns, HEADER_BYTES + 4 * k).astype(np.int64)
         boundaries = np.append(0, np.cumsum(counts))
-        if boundaries[-1] != fields or _count_bytes(boundaries) != wide:
+        if boundaries[-1] != fields or count_bytes(boundaries) != wide:
             raise damaged(
                 f"the columns' counts of {wide} bytes add up to {boundaries[-1]}, the largest being {counts.max()}; "
                 f"expected {fields} in counts of the least width"
@@ -139,21 +141,18 @@ class Delta:
 
     def matrix(self) -> Float32[Array, "n m"]:
         """The matrix (n, m), exact to the bit (0.0 where there was -0.0); its columns lie contiguous in memory."""
-        places, ranks = self._entries
-        columns = np.zeros(self.rows * self.columns, np.float32)
-        columns[places] = self.symbols[ranks]
-        return columns.reshape(self.columns, self.rows).T
+        out = np.zeros((self.columns, self.rows), np.float32)
+        for first, last in runs(self.boundaries):
+            gaps, ranks, skipping = self._digits(first, last)
+            rows = self._rows(first, last, gaps, ranks, skipping)
+            columns = np.repeat(np.arange(first, last), np.diff(self.boundaries[first : last + 1]))
+            out[columns[~skipping], rows[~skipping]] = self.symbols[ranks[~skipping]]
+        return out.T
 
-    @property
-    def _entries(self) -> tuple[Int64[Array, " q"], Int64[Array, " q"]]:
-        """Places of the entries among all, column after column, and the ranks of their symbols."""
-        gaps, ranks, skipping = self._digits()
-        rows = self._rows(gaps, ranks, skipping)
-        columns = np.repeat(np.arange(self.columns), np.diff(self.boundaries))
-        return (columns * self.rows + rows)[~skipping], ranks[~skipping]
-
-    def _digits(self) -> tuple[Array, Array, Array]:
-        fields = unpacked_fields(self.payload, self.width, int(self.boundaries[-1]))
+    def _digits(self, first: int, last: int) -> tuple[Array, Array, Array]:
+        """Gap, rank and whether it skips of each field in columns `first` up to `last`."""
+        start, stop = int(self.boundaries[first]), int(self.boundaries[last])
+        fields = unpacked_fields(self.payload, self.width, stop - start, start)
         gaps, ranks = np.divmod(fields, max(len(self.symbols), 1))
         return gaps, ranks, gaps == self.most
 
@@ -162,30 +161,42 @@ class Delta:
         """The gap that stands for a skip, G - 1."""
         return (1 << self.width) // max(len(self.symbols), 1) - 1
 
-    def _rows(self, gaps: Array, ranks: Array, skipping: Array) -> Array:
+    def _rows(self, first: int, last: int, gaps: Array, ranks: Array, skipping: Array) -> Array:
         """Of an entry its row, of a skip the last row that it passes over."""
         passed = np.cumsum(np.where(skipping, self.most * (ranks + 1), gaps + 1))
-        before = np.append(0, passed)[self.boundaries[:-1]]
-        return passed - np.repeat(before, np.diff(self.boundaries)) - 1
+        boundaries = self.boundaries[first : last + 1] - self.boundaries[first]
+        before = np.append(0, passed)[boundaries[:-1]]
+        return passed - np.repeat(before, np.diff(boundaries)) - 1
 
     def _check_fields(self) -> None:
-        used = int(self.boundaries[-1]) * self.width
-        if used % 8 and self.payload[-1] >> used % 8:
-            raise damaged(f"the last byte has to end in {-used % 8} zeros, but is {self.payload[-1]:#04x}")
-        gaps, ranks, skipping = self._digits()
-        if (gaps > self.most).any():
-            raise damaged(f"{int((gaps > self.most).sum())} fields are beyond all gaps and symbols")
-        rows = self._rows(gaps, ranks, skipping)
-        if len(rows) and rows.max() >= self.rows:
-            raise damaged(f"fields lead to row {rows.max()}, but there are {self.rows} rows")
-        last = np.zeros(len(gaps) + 1, np.bool_)
-        last[self.boundaries] = True  # what stands behind a column's last field
-        partial = ranks != len(self.symbols) - 1
-        if (skipping & last[1:]).any() or (skipping[:-1] & skipping[1:] & partial[:-1] & ~last[1:-1]).any():
-            raise damaged("a column ends with a skip, or a skip is cut in two")
-        never = int((np.bincount(ranks[~skipping], minlength=len(self.symbols)) == 0).sum())
+        check_padding(self.payload, int(self.boundaries[-1]) * self.width, "payload", low_bits_first=True)
+        if (most := int(np.diff(self.boundaries).max())) > self.rows:
+            raise damaged(f"a column has {most} fields, but there are {self.rows} rows")
+        never = int((self.counts == 0).sum())
         if never:
             raise damaged(f"{never} of {len(self.symbols)} symbols never occur")
+
+    @cached_property
+    def counts(self) -> Int64[Array, " k"]:
+        """How often each symbol occurs (k,); decodes all fields, and raises ContainerError where they are damaged."""
+        counts = np.zeros(len(self.symbols), np.int64)
+        for first, last in runs(self.boundaries):
+            gaps, ranks, skipping = self._digits(first, last)
+            self._check_run(first, last, gaps, ranks, skipping)
+            counts += np.bincount(ranks[~skipping], minlength=len(counts))
+        return counts
+
+    def _check_run(self, first: int, last: int, gaps: Array, ranks: Array, skipping: Array) -> None:
+        if (gaps > self.most).any():
+            raise damaged(f"{int((gaps > self.most).sum())} fields are beyond all gaps and symbols")
+        rows = self._rows(first, last, gaps, ranks, skipping)
+        if len(rows) and rows.max() >= self.rows:
+            raise damaged(f"fields lead to row {rows.max()}, but there are {self.rows} rows")
+        ends = np.zeros(len(gaps) + 1, np.bool_)
+        ends[self.boundaries[first : last + 1] - self.boundaries[first]] = True  # behind a column's last field
+        partial = ranks != len(self.symbols) - 1
+        if (skipping & ends[1:]).any() or (skipping[:-1] & skipping[1:] & partial[:-1] & ~ends[1:-1]).any():
+            raise damaged("a column ends with a skip, or a skip is cut in two")
 
 
 def _best_width(gaps: Int64[Array, " q"], k: int) -> int:
@@ -218,11 +229,6 @@ def _fields(gaps: Array, ranks: Array, skips: Array, k: int, width: int) -> Int6
     return fields
 
 
-def _count_bytes(boundaries: Int64[Array, " boundaries"]) -> int:
-    most = int(np.diff(boundaries).max())
-    return 1 if most < 1 << 8 else 2 if most < 1 << 16 else 4
-
-
 def _checked_header(view: memoryview, memory_limit: int) -> tuple[int, int, int, int, int, int]:
     """Rows, columns, k, width, bytes of a count and fields, that add up to the data and fit the limit."""
     if len(view) < HEADER_BYTES:
@@ -238,14 +244,10 @@ def _checked_header(view: memoryview, memory_limit: int) -> tuple[int, int, int,
             f"fields of {k} symbols have {least} to {most} bits and counts 1, 2 or 4 bytes, not {width} and {wide}"
         )
     expected = HEADER_BYTES + 4 * k + wide * columns + (fields * width + 7) // 8
-    if len(view) != expected:
-        raise damaged(f"the header declares {expected} bytes, but there are {len(view)}")
-    needed = 4 * rows * columns + BYTES_A_FIELD * fields + 16 * columns
-    if needed > memory_limit:
-        raise MemoryBudgetError(
-            f"a container of {rows} x {columns} entries takes {needed} bytes when decoded, more than the limit of "
-            f"{memory_limit}. If it comes from a source you trust, pass a larger memory_limit."
-        )
+    check_length(view, expected)
+    payload = (fields * width + 7) // 8
+    needed = 4 * rows * columns + payload + working_bytes(fields, rows) + 16 * columns
+    check_memory(rows, columns, needed, memory_limit)
     return rows, columns, k, width, wide, fields
 
 

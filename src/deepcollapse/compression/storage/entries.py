@@ -88,6 +88,14 @@ class Entries:
         np.cumsum(np.count_nonzero(self.columns, axis=1), out=boundaries[1:])
         return boundaries, np.flatnonzero(self.columns) % self.columns.shape[1]
 
+    def gaps(self) -> tuple[Int64[Array, " boundaries"], Int64[Array, " q"]]:
+        """Column boundaries (m + 1,), and how many zeros lie before each non-zero (q,) in its column."""
+        boundaries, rows = self.places()
+        gaps = np.diff(rows, prepend=-1) - 1
+        starts = boundaries[:-1][np.diff(boundaries) > 0]
+        gaps[starts] = rows[starts]
+        return boundaries, gaps
+
 
 def _counted(columns: Float32[Array, "m n"]) -> tuple[Float32[Array, " k"], Int64[Array, " k"]]:
     values, counts = np.unique(columns, return_counts=True)

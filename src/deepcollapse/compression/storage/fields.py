@@ -24,17 +24,19 @@ def packed_fields(fields: Int64[Array, " fields"], width: int) -> bytes:
     return b"".join(np.packbits((block & 1).astype(np.uint8).ravel(), bitorder="little").tobytes() for block in blocks)
 
 
-def unpacked_fields(payload: bytes, width: int, count: int) -> Int64[Array, " fields"]:
-    """The first `count` fields of a payload that holds them.
+def unpacked_fields(payload: bytes, width: int, count: int, first: int = 0) -> Int64[Array, " fields"]:
+    """The `count` fields from `first` on of a payload that holds them.
 
     >>> unpacked_fields(bytes.fromhex("d100"), width=3, count=3).tolist()
     [1, 2, 3]
     """
-    data = np.frombuffer(payload + bytes(8), np.uint8)
+    byte = first * width >> 3
+    data = np.frombuffer(payload[byte : ((first + count) * width + 7) // 8] + bytes(8), np.uint8)
+    offset = first * width - 8 * byte
     fields = np.empty(count, np.int64)
     for start in range(0, count, BLOCK_FIELDS):
         block = fields[start : start + BLOCK_FIELDS]
-        at = np.arange(start, start + len(block)) * width
+        at = np.arange(start, start + len(block)) * width + offset
         block[:] = 0
         for byte in range(5):
             block |= data[(at >> 3) + byte].astype(np.int64) << 8 * byte
