@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import duration, say
@@ -59,7 +60,7 @@ class Progress(Watcher):
 
 @contextmanager
 def tried(*, quiet: bool) -> "Iterator[Callable[[Candidate], None]]":
-    """A line on terminals that tells which network was tried last, while a search for a smaller one goes on."""
+    """A line on terminals: how many networks a search for a smaller one has tried, and which one last."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -67,4 +68,12 @@ def tried(*, quiet: bool) -> "Iterator[Callable[[Candidate], None]]":
         yield lambda one: None
         return
     with console.status("Looking at the original ...") as status:
-        yield lambda one: status.update(f"{one.setting}: {one.stored_bytes:,} bytes, {one.accuracy:.2%} right")
+        numbers = count()
+
+        def show(one: "Candidate") -> None:
+            # The first one that is looked at is the original.
+            number = next(numbers)
+            tried = f"Tried {number}; last " if number else ""
+            status.update(f"{tried}{one.setting}: {one.stored_bytes:,} bytes, {one.accuracy:.2%} right")
+
+        yield show

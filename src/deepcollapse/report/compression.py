@@ -1,11 +1,13 @@
 """The part of the page on compressed networks: before and after, accuracy over size, and layer by layer why."""
 
 import math
+import re
 from collections.abc import Callable
 
 from deepcollapse.report import frame, html
 from deepcollapse.report.figures import pareto
 from deepcollapse.report.figures.style import Key, Section
+from deepcollapse.report.reasons import grouped
 from deepcollapse.report.tried import CHOOSING, Compression, Plan
 from deepcollapse.report.words import number, percent
 
@@ -13,44 +15,61 @@ _LEAD = (
     "What can go from a trained network, what went, and what is left of its accuracy: sizes are counted, times are "
     "measured, and accuracies are taken again with the compressed network."
 )
+# Medians of a few passes differ by this much from one call to the next.
+_SAME_TIME = 1.15
 
 
 def page(found: list[Compression]) -> str:
     """The HTML of a page on compressed networks alone."""
     title = found[0].name if len(found) == 1 else f"{len(found)} compressed networks"
-    parts = [
+    parts, places = sections(found)
+    whole = [
         f'<h1>Compressed: {html.escape(title)}</h1><p class="lead">{html.escape(_LEAD)}</p>',
+        frame.contents(places) if len(places) > 2 else "",
         frame.NO_SCRIPT,
-        *sections(found),
+        *parts,
         "<footer>Made by deepcollapse compress from the run's records alone.</footer>",
     ]
-    return frame.whole(f"{title}: compressed", "".join(parts))
+    return frame.whole(f"{title}: compressed", "".join(whole))
 
 
-def sections(found: list[Compression]) -> list[str]:
-    """Every part as HTML: what came of each run, the figure of all, then layer by layer."""
+def sections(found: list[Compression], first: int = 1) -> tuple[list[str], list[tuple[str, str]]]:
+    """Every part as HTML: what came of each run, the figure of all, then layer by layer; and anchors with their names.
+
+    Anchors are numbered from `first`.
+    """
+    places: list[tuple[str, str]] = []
+
+    def place(name: str) -> str:
+        places.append((f"part-{first + len(places)}", name))
+        return places[-1][0]
+
+    named = len(found) > 1
+    parts = [_outcome(one, place(one.name) if named else "") for one in found]
     intro = "Each point is a network that was tried. Point at one for how it was made."
     front = Section("Accuracy over size", intro, [pareto.figure(found)], pareto.legend(found))
-    parts = [_outcome(one, len(found) > 1) for one in found]
-    parts.append(html.section(front))
-    parts += [_layer_by_layer(one, len(found) > 1) for one in found]
+    parts.append(html.section(front, anchor=place(front.title)))
     for one in found:
-        name = f" of {one.name}" if len(found) > 1 else ""
+        title = f"Layer by layer: {one.name}" if named else "Layer by layer"
+        parts.append(_layer_by_layer(one, title, place(title)))
+    for one in found:
+        name = f" of {one.name}" if named else ""
         parts.append(html.folded(f"Every network that was tried{name}", _tried(one)))
         parts.append(html.facts(f"How it was compressed{name}", one.facts))
-    return parts
+    return parts, places
 
 
-def _outcome(one: Compression, named: bool) -> str:
-    heading = f"<h2>{html.escape(one.name)}</h2>" if named else ""
-    kind = {True: "fell", False: "rose", None: "stayed"}[one.facts.get("met")]
-    words = html.escape(str(one.facts.get("outcome", "")))
+def _outcome(one: Compression, anchor: str) -> str:
+    heading = f'<h2 id="{anchor}">{html.escape(one.name)}</h2>' if anchor else ""
     table = html.table(["", "before", "after", "before / after"], lines(one))
-    return f'{heading}<p class="verdict {kind}">{words}</p>{table}'
+    return f'{heading}<p class="verdict {one.verdict}">{html.escape(one.outcome)}</p>{table}'
 
 
 def lines(one: Compression) -> list[list[str]]:
-    """What the network took before and takes after, as cells: name, before, after, and by how much."""
+    """What the network took before and takes after, as cells: name, before, after, and by how much.
+
+    Times are told where a layer changed, and their ratio where it is more than noise.
+    """
     wanted = [
         ("bytes", "stored_bytes", None, _count),
         ("parameters in use", "parameters", None, _count),
@@ -65,10 +84,20 @@ def _line(
     one: Compression, name: str, measure: str, split: str | None, show: Callable[[float], str]
 ) -> list[str] | None:
     before, after = (one.value(measure, before=time, split=split) for time in (True, False))
-    if before is None or after is None:
+    if before is None or after is None or (measure in one.latencies and not one.changes):
         return None
-    change = f"{100 * (after - before):+.2f} points" if measure == "accuracy" else f"{number(before / after)} ×"
-    return [name, show(before), show(after), change if after or measure == "accuracy" else "–"]
+    return [name, show(before), show(after), _change(one, measure, before, after)]
+
+
+def _change(one: Compression, measure: str, before: float, after: float) -> str:
+    if measure == "accuracy":
+        return f"{100 * (after - before):+.2f} points"
+    if not after:
+        return "–"
+    ratio = before / after
+    if measure in one.latencies and max(ratio, 1 / ratio if ratio else math.inf) < _SAME_TIME:
+        return "no clear difference"
+    return f"{number(ratio)} ×"
 
 
 def _count(value: float) -> str:
@@ -83,13 +112,13 @@ def _split(split: str) -> str:
     return {CHOOSING: "half it was chosen by", "test, not chosen by": "the other half"}.get(split, split)
 
 
-def _layer_by_layer(one: Compression, named: bool) -> str:
+def _layer_by_layer(one: Compression, title: str, anchor: str) -> str:
     changes, plan = one.changes, one.plan
-    title = f"Layer by layer: {one.name}" if named else "Layer by layer"
-    intro = "What each layer's spectrum says can go, and what became of the layer."
+    intro = "What became of each layer." if changes else "No layer was changed."
     keys = [Key("before", pareto.BEFORE, "■"), Key("after", pareto.AFTER, "■")]
     figures = [pareto.layers(changes)] if changes else []
-    return html.section(Section(title, intro, figures, keys if figures else []), extra=_plan(one) if plan else "")
+    part = html.section(Section(title, intro, figures, keys if figures else []), anchor=anchor)
+    return part + (_plan(one) if plan else "")
 
 
 def _plan(one: Compression) -> str:
@@ -103,14 +132,37 @@ def _plan(one: Compression) -> str:
         ]
         for plan in one.plan
     ]
-    head = ["layer", "rank of the weight", "99.9 % of the output", "proposed rank", "what was done"]
-    why = "".join(f"<li>{html.escape(f'{plan.layer}: {plan.reason}.')}</li>" for plan in one.plan)
-    return f'{html.table(head, rows)}<ul class="models">{why}</ul>'
+    head = ["layer", "rank, 1 %", "99.9 % of output", "proposed", "what was done"]
+    texts = [f"{layers}: {reason}." for layers, reason in grouped(one.plan)]
+    texts += [text] if (text := below_proposed(one)) else []
+    why = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+    intro = (
+        "How many singular values of each weight lie above 1 % of the first, how many directions hold 99.9 % of what "
+        "varies in the layer's output, and the rank to which this says that it may be cut."
+    )
+    return (
+        f'<section><h3>What the spectra say</h3><p class="intro">{html.escape(intro)}</p>{html.table(head, rows)}'
+        f'<ul class="models">{why}</ul></section>'
+    )
 
 
 def proposed(plan: Plan) -> str:
     """The rank that a layer should be cut to, or that it should be kept."""
     return "keep" if plan.reason.endswith("keep it") else _whole(plan.proposed_rank)
+
+
+def below_proposed(one: Compression) -> str:
+    """Why some layers were cut to less than their spectra propose, in one sentence; empty where none was."""
+    taken = {change.layer: re.match(r"rank (\d+)", change.what) for change in one.changes}
+    lower = [plan for plan in one.plan if (rank := taken.get(plan.layer)) and int(rank[1]) < plan.proposed_rank]
+    if not lower:
+        return ""
+    why = (
+        "the size that was asked for needs it"
+        if one.facts.get("size")
+        else "the accuracy on the samples it was chosen by allowed it"
+    )
+    return f"Ranks lower than proposed, which give up some of the 99.9 %, were taken because {why}."
 
 
 def _whole(value: float) -> str:

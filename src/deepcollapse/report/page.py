@@ -46,6 +46,9 @@ def page(seen: list[View]) -> str:
     if not seen:
         return compression.page(compressed)
     title = seen[0].label if len(seen) == 1 else f"{len(seen)} runs"
+    if compressed:
+        several = len(compressed) > 1
+        title += f", with {f'{len(compressed)} compressed networks' if several else f'compressed {compressed[0].name}'}"
     return frame.whole(f"{title}: neural collapse", _body(seen, title, compressed))
 
 
@@ -72,8 +75,10 @@ def _body(seen: list[View], title: str, compressed: list[Compression]) -> str:
             tables = part.tables(view) if part in (beside, bounds) else ""
             add(part.section(view), view.label, 3 if several else 2, extra=tables)
     if compressed:
-        sections.append(("compressed", "Compressed networks"))
-        parts += ['<h2 id="compressed">Compressed networks</h2>', *compression.sections(compressed)]
+        anchor = f"part-{len(sections) + 1}"
+        sections.append((anchor, "Compressed networks"))
+        told, _ = compression.sections(compressed, first=len(sections) + 1)
+        parts += [f'<h2 id="{anchor}">Compressed networks</h2>', *told]
     parts.insert(1, frame.contents([(anchor, name) for anchor, name in sections if name]))
     return "".join([*parts, _sources(seen), "<footer>Made by deepcollapse from the run's records alone.</footer>"])
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from deepcollapse.report.figures.text import listed
 from deepcollapse.report.summary import SummaryRow, compare
+from deepcollapse.report.tried import Compression
 from deepcollapse.report.view import View, views_of
 from deepcollapse.report.words import WORDS, number, percent, words_for
 
@@ -52,7 +53,9 @@ def reading(records: pd.DataFrame) -> list[Sentence]:
 
 
 def reading_of(view: View) -> list[Sentence]:
-    """What one run's records show."""
+    """What one run's records show; of a compressed network, what came of compressing it."""
+    if compressed := Compression.of(view):
+        return [Sentence(view.label, None, compressed.outcome, compressed.verdict)]
     topics = (
         ("NC1, within-class variability at the head's input", "within_class_variability", "head.input", ("",)),
         ("NC2, equal lengths", "equinorm", None, ("_means", "_classifier")),

@@ -57,6 +57,22 @@ class Compression:
         facts = view.provenance.get("compression")
         return cls(view.label, view.frame, facts) if isinstance(facts, dict) else None
 
+    @property
+    def outcome(self) -> str:
+        """What came of it, in words."""
+        return str(self.facts.get("outcome", ""))
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met, as the page and the sentences put it: "fell", "rose", or "stayed" if not told."""
+        met = self.facts.get("met")
+        return "stayed" if not isinstance(met, bool) else "fell" if met else "rose"
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether layers were cut in rank, alone or before something else."""
+        return "low-rank" in str(self.facts.get("method", "")).split("+")
+
     def value(self, measure: str, *, before: bool = False, split: str | None = None) -> float | None:
         """One number of the whole network, before or after."""
         rows = self._rows("network", measure, before)

@@ -1,14 +1,18 @@
 """Several runs that differ in weight decay: rank, variability and accuracy over it, before and after truncation."""
 
+import math
 from typing import Any
 
 from deepcollapse.report.figures.style import PALETTE, Figure, Frame, Key, Section, Trace, depth_color, layout, line
 from deepcollapse.report.summary import at
-from deepcollapse.report.view import View, few
+from deepcollapse.report.view import View
 
 # Fewer points are no sweep; decay 0 stands at this share of the smallest other on a logarithmic axis.
 LEAST, ZERO = 3, 0.3
 CUT = "truncated_accuracy"
+# Ticks that stand closer than this share of the axis run into each other.
+CLOSE = 0.14
+_ACCURACIES = (("as trained", "accuracy", PALETTE[0], "line"), ("every layer cut", CUT, PALETTE[1], "dash"))
 
 
 def section(seen: list[View]) -> Section | None:
@@ -25,9 +29,15 @@ def section(seen: list[View]) -> Section | None:
     drawn = [figure for figure in figures if figure is not None]
     intro = (
         "The same recipe at several weight decays. With more decay, samples of a class come closer together in every "
-        "layer, and the weights lose rank with them; cut to the rank that is left, a network keeps its accuracy."
+        "layer, and the weights lose rank with them; what a network does not use can be cut without a loss of accuracy."
     )
-    legend = [Key(f"{name}, {kind}", color) for kind, names in _layers(runs).items() for name, color in names.items()]
+    legend = [
+        Key(f"{name if kind == 'weight' else runs[0].name_of(name)}, {kind}", color)
+        for kind, names in _layers(runs).items()
+        for name, color in names.items()
+    ]
+    if figures[-1] is not None:
+        legend += [Key(name, color, sign) for name, _, color, sign in _ACCURACIES]
     return Section("Over weight decay", intro, drawn, legend) if drawn else None
 
 
@@ -47,7 +57,8 @@ def _by_layer(runs: list[View], decays: list[float], measure: str, title: str, u
     for layer, color in _layers(runs)[kind].items():
         values = [at(view.series(measure, layer, view.split), view.end) for view in runs]
         if any(value is not None for value in values):
-            data.append(_line(layer, decays, values, color))
+            name = layer if kind == "weight" else runs[0].name_of(layer)
+            data.append(_line(name, decays, values, color))
     if not data:
         return None
     y = {"title": {"text": unit}, "rangemode": "tozero"}
@@ -57,7 +68,7 @@ def _by_layer(runs: list[View], decays: list[float], measure: str, title: str, u
 def _accuracy(runs: list[View], decays: list[float]) -> Figure | None:
     """Accuracy as trained, and with every layer cut to its rank."""
     data = []
-    for name, measure, color in (("as trained", "accuracy", PALETTE[0]), ("every layer cut", CUT, PALETTE[1])):
+    for name, measure, color, _ in _ACCURACIES:
         values = [_last(view, measure) for view in runs]
         if any(value is not None for value in values):
             data.append(_line(name, decays, [None if v is None else 100 * v for v in values], color))
@@ -92,6 +103,10 @@ def _places(decays: list[float]) -> list[float]:
 
 def _axis(decays: list[float]) -> dict[str, Any]:
     places = _places(decays)
-    shown = few(list(range(len(decays))), 7, [])
-    ticks = {"tickvals": [places[i] for i in shown], "ticktext": [f"{decays[i]:g}" for i in shown]}
+    span = math.log(places[-1] / places[0])
+    shown = [0]
+    for i in range(1, len(places)):
+        if math.log(places[i] / places[shown[-1]]) >= CLOSE * span:
+            shown.append(i)
+    ticks = {"tickvals": [places[i] for i in shown], "ticktext": [f"{decays[i]:g}" for i in shown], "tickangle": 0}
     return {"type": "log", "title": {"text": "weight decay"}, **ticks}

@@ -1,5 +1,6 @@
 """What compression costs: accuracy over size of every network that was tried, and what each layer takes."""
 
+import math
 from html import escape
 from typing import Any
 
@@ -12,16 +13,16 @@ BEFORE, AFTER = GREY, PALETTE[0]
 def figure(found: list[Compression]) -> Figure:
     """Accuracy over the share of bytes that is left, a line through each run's front, the original as a star."""
     data = [trace for i, one in enumerate(found) for trace in _traces(one, PALETTE[i % len(PALETTE)])]
-    shares = [share for trace in data for share in trace["x"]]
-    points = [value for trace in data for value in trace["y"]]
+    shares = [share for trace in data for share in trace["x"] if share is not None]
+    points = [value for trace in data for value in trace["y"] if value is not None] or [0.0, 100.0]
     x = value_axis([*shares, 100.0], log=True) | {"title": {"text": "size, % of the original's bytes"}}
     low, high = min(points), max(points)
     margin = max(0.3, 0.08 * (high - low))
     y = {"title": {"text": "accuracy, %"}, "range": [low - margin, min(100.5, high + margin)]}
     return Figure(
-        "Accuracy over size",
+        "Networks that were tried",
         [Frame("", data)],
-        layout(x, y, shapes=[_limit(found[0])] if len(found) == 1 and found[0].least_accuracy is not None else []),
+        layout(x, y, shapes=[_limit(limit) for limit in _limits(found)]),
         wide=True,
         height=340,
         looks="Up and to the left is better; on a line lies what nothing that was tried beats in both.",
@@ -32,7 +33,8 @@ def figure(found: list[Compression]) -> Figure:
 def legend(found: list[Compression]) -> list[Key]:
     """The runs and the signs."""
     runs = [Key(one.name, PALETTE[i % len(PALETTE)], "●") for i, one in enumerate(found)]
-    return [*runs, Key("chosen", INK, "◎"), Key("original", INK, "★")]
+    target = [Key("least accuracy that was asked for", GREY, "dash")] if _limits(found) else []
+    return [*runs, Key("chosen", INK, "◎"), Key("original", INK, "★"), *target]
 
 
 def _traces(one: Compression, color: str) -> list[Trace]:
@@ -72,10 +74,14 @@ def _points(name: str, points: list[dict[str, Any]], color: str, symbol: str, si
     }
 
 
-def _limit(one: Compression) -> dict[str, Any]:
-    """The accuracy that had to be kept."""
-    assert one.least_accuracy is not None
-    y, stroke = 100 * one.least_accuracy, {"color": GREY, "width": 1.2, "dash": "dash"}
+def _limits(found: list[Compression]) -> list[float]:
+    """The accuracy that had to be kept, of a single run: the lines of several could not be told apart."""
+    least = [one.least_accuracy for one in found]
+    return [one for one in least if one is not None and math.isfinite(one)] if len(found) == 1 else []
+
+
+def _limit(least: float) -> dict[str, Any]:
+    y, stroke = 100 * least, {"color": GREY, "width": 1.2, "dash": "dash"}
     return {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": y, "y1": y, "line": stroke}
 
 
