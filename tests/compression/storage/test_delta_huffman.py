@@ -118,9 +118,9 @@ DAMAGED = {
     changed(52, struct.pack("<f", 0.0)): "values other than 0 alone are coded, but 0 is among them",
     changed(66, b"\x02"): "counts of 1 bytes add up to 4, expected 3 in the least",
     changed(66, b"\x02\x01"): "gaps lead to row 3, but there are 3 rows",
-    changed(68, b"\x41"): "the gaps do not end in zeros",
-    changed(69, b"\x00"): "some of 2 values never occur",
-    changed(69, b"\x01"): "the values do not end in zeros",
+    changed(68, b"\x41"): "the last byte of the gaps has to end in 5 zeros, but is 0x41",
+    changed(69, b"\x00"): "1 of 2 values never occur",
+    changed(69, b"\x01"): "the last byte of the values has to end in 5 zeros, but is 0x01",
 }
 
 

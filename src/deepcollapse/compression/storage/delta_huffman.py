@@ -24,26 +24,32 @@ value that many rows below the place, and the place behind it; the gap 255 moves
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Integer
 
 from deepcollapse.compression.storage.bits import packed
 from deepcollapse.compression.storage.damage import damaged
 from deepcollapse.compression.storage.decode import symbol_ranks
 from deepcollapse.compression.storage.entries import Entries
 from deepcollapse.compression.storage.huffman import CanonicalCode
-from deepcollapse.compression.storage.read import MEMORY_LIMIT
-from deepcollapse.errors import MemoryBudgetError
+from deepcollapse.compression.storage.read import (
+    MEMORY_LIMIT,
+    check_length,
+    check_memory,
+    check_padding,
+    count_bytes,
+    runs,
+    working_bytes,
+)
 
 Array = np.ndarray
 
 MAGIC = b"DLH1"
 SKIP = 255
-BYTES_A_SYMBOL = 64  # what reading takes for each gap and value while they are checked
+PACKED_SYMBOLS = 1 << 18  # that are worked on at once
 _HEADER = struct.Struct("<4sIIIHHQQQQ")
 
 
@@ -62,20 +68,31 @@ class CodedSymbols:
         values, ranks, counts = np.unique(symbols.astype(np.float32), return_inverse=True, return_counts=True)
         code = CanonicalCode.of(values, counts.astype(np.int64))
         order = np.argsort(code.symbols)
-        return cls(code, *packed(code, [order[ranks].astype(np.int64)]), len(symbols))
+        blocks = (order[ranks[at : at + PACKED_SYMBOLS]] for at in range(0, len(ranks), PACKED_SYMBOLS))
+        return cls(code, *packed(code, blocks), len(symbols))
 
     @cached_property
-    def ranks(self) -> Int64[Array, " count"]:
+    def ranks(self) -> Integer[Array, " count"]:
         """The ranks of all symbols, decoded once. Raises ContainerError where they do not end with the payload."""
-        found = [np.zeros(0, np.int64), *symbol_ranks(self.code, self.payload, self.bits, self.count)]
-        return np.concatenate(found)
+        ranks, seen = np.empty(self.count, np.min_scalar_type(len(self.code))), 0
+        for block in symbol_ranks(self.code, self.payload, self.bits, self.count):
+            ranks[seen : seen + len(block)] = block
+            seen += len(block)
+        return ranks
 
-    def problems(self, what: str) -> Iterator[str]:
-        """What an encoder would not have written."""
-        if self.bits % 8 and self.payload[-1] & (0xFF >> self.bits % 8):
-            yield f"the {what} do not end in zeros"
-        if (np.bincount(self.ranks, minlength=len(self.code)) == 0).any():
-            yield f"some of {len(self.code)} {what} never occur"
+    @cached_property
+    def counts(self) -> Int64[Array, " k"]:
+        """How often each symbol occurs (k,), in the order of the code."""
+        counts = np.zeros(len(self.code), np.int64)
+        for at in range(0, self.count, PACKED_SYMBOLS):
+            counts += np.bincount(self.ranks[at : at + PACKED_SYMBOLS], minlength=len(counts))
+        return counts
+
+    def check(self, what: str) -> None:
+        """Raises ContainerError for what an encoder would not have written."""
+        check_padding(self.payload, self.bits, what)
+        if len(self.ranks) and (self.counts == 0).any():
+            raise damaged(f"{int((self.counts == 0).sum())} of {len(self.code)} {what} never occur")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +122,7 @@ class DeltaHuffman:
         code would take more than 57 bits.
         """
         entries = Entries.of(matrix)
-        boundaries, rows = entries.places()
-        before = np.diff(rows, prepend=-1) - 1
-        starts = boundaries[:-1][np.diff(boundaries) > 0]
-        before[starts] = rows[starts]
+        boundaries, before = entries.gaps()
         ends = np.cumsum(before // SKIP + 1)
         gaps = np.full(int(ends[-1]) if len(ends) else 0, SKIP)
         gaps[ends - 1] = before % SKIP
@@ -120,7 +134,7 @@ class DeltaHuffman:
         """The size in bytes."""
         codes = 5 * len(self.values.code) + 2 * len(self.gaps.code)
         payloads = len(self.gaps.payload) + len(self.values.payload)
-        return _HEADER.size + codes + self.columns * _count_bytes(self.boundaries) + payloads
+        return _HEADER.size + codes + self.columns * count_bytes(self.boundaries) + payloads
 
     @property
     def nonzeros(self) -> int:
@@ -129,7 +143,7 @@ class DeltaHuffman:
 
     def to_bytes(self) -> bytes:
         """The container byte for byte as the table above has it."""
-        gaps, values, wide = self.gaps, self.values, _count_bytes(self.boundaries)
+        gaps, values, wide = self.gaps, self.values, count_bytes(self.boundaries)
         sizes = gaps.count, gaps.bits, values.count, values.bits
         header = _HEADER.pack(MAGIC, self.rows, self.columns, len(values.code), len(gaps.code), wide, *sizes)
         codes = values.code.symbols.astype("<f4").tobytes() + values.code.lengths.tobytes()
@@ -161,48 +175,57 @@ class DeltaHuffman:
             CodedSymbols(gaps, bytes(view[at:middle]), gap_bits, fields),
             CodedSymbols(values, bytes(view[middle:]), value_bits, q),
         )
-        for problem in delta._problems(wide):
-            raise damaged(problem)
+        delta._check(wide)
         return delta
 
-    def _problems(self, wide: int) -> Iterator[str]:
-        if self.boundaries[-1] != self.values.count or _count_bytes(self.boundaries) != wide:
-            yield f"counts of {wide} bytes add up to {self.boundaries[-1]}, expected {self.values.count} in the least"
+    def _check(self, wide: int) -> None:
+        q = self.values.count
+        if self.boundaries[-1] != q or count_bytes(self.boundaries) != wide:
+            raise damaged(f"counts of {wide} bytes add up to {self.boundaries[-1]}, expected {q} in the least")
         if (self.values.code.symbols == 0).any():
-            yield "values other than 0 alone are coded, but 0 is among them"
-        yield from self.gaps.problems("gaps")
-        yield from self.values.problems("values")
-        gaps = self.gap_symbols
-        if np.count_nonzero(gaps != SKIP) != self.values.count or (len(gaps) and gaps[-1] == SKIP):
-            yield f"the gaps do not lead to {self.values.count} values"
-        if self.values.count and self.places[0].max() >= self.rows:
-            yield f"gaps lead to row {self.places[0].max()}, but there are {self.rows} rows"
+            raise damaged("values other than 0 alone are coded, but 0 is among them")
+        self.gaps.check("gaps")
+        self.values.check("values")
+        leading = int(self.gaps.counts[self.gaps.code.symbols != SKIP].sum())
+        if leading != q or (len(self.gaps.ranks) and self.gaps.code.symbols[self.gaps.ranks[-1]] == SKIP):
+            raise damaged(f"the gaps do not lead to {q} values")
+        if (most := int(np.diff(self.gap_boundaries).max())) > self.rows:
+            raise damaged(f"a column has {most} gaps, but there are {self.rows} rows")
+        for first, last in runs(self.gap_boundaries):
+            rows = self._rows(first, last)
+            if len(rows) and rows.max() >= self.rows:
+                raise damaged(f"gaps lead to row {rows.max()}, but there are {self.rows} rows")
 
-    @property
-    def gap_symbols(self) -> Int64[Array, " gaps"]:
-        """All gaps, skips among them."""
-        return self.gaps.code.symbols[self.gaps.ranks].astype(np.int64)
+    def _gap_symbols(self, start: int, stop: int) -> Int64[Array, " gaps"]:
+        """Gaps `start` up to `stop`, skips among them."""
+        return self.gaps.code.symbols[self.gaps.ranks[start:stop]].astype(np.int64)
 
     @cached_property
-    def places(self) -> tuple[Int64[Array, " q"], Int64[Array, " boundaries"]]:
-        """The row of each value, and how many gaps there are up to each column."""
-        gaps = self.gap_symbols
-        ends = np.append(0, np.flatnonzero(gaps != SKIP) + 1)  # the gap behind each value
-        passed = np.append(0, np.cumsum(gaps + (gaps != SKIP)))[ends]
-        before = np.repeat(passed[self.boundaries[:-1]], np.diff(self.boundaries))
-        return passed[1:] - before - 1, ends[self.boundaries]
+    def gap_boundaries(self) -> Int64[Array, " boundaries"]:
+        """How many gaps there are up to each column."""
+        found, values = np.zeros(self.columns + 1, np.int64), 0
+        for start in range(0, self.gaps.count, PACKED_SYMBOLS):
+            ends = start + 1 + np.flatnonzero(self._gap_symbols(start, start + PACKED_SYMBOLS) != SKIP)
+            here = slice(*np.searchsorted(self.boundaries, [values, values + len(ends)], side="right"))
+            found[here] = ends[self.boundaries[here] - values - 1]
+            values += len(ends)
+        return found
+
+    def _rows(self, first: int, last: int) -> Int64[Array, " values"]:
+        """The row of each value in columns `first` up to `last`."""
+        gaps = self._gap_symbols(*self.gap_boundaries[[first, last]].tolist())
+        passed = np.append(0, np.cumsum(gaps + (gaps != SKIP))[gaps != SKIP])
+        boundaries = self.boundaries[first : last + 1] - self.boundaries[first]
+        return passed[1:] - np.repeat(passed[boundaries[:-1]], np.diff(boundaries)) - 1
 
     def matrix(self) -> Array:
         """The matrix (n, m), exact to the bit (0.0 where there was -0.0); its columns lie contiguous in memory."""
         out = np.zeros((self.columns, self.rows), np.float32)
-        columns = np.repeat(np.arange(self.columns), np.diff(self.boundaries))
-        out[columns, self.places[0]] = self.values.code.symbols[self.values.ranks]
+        for first, last in runs(self.gap_boundaries):
+            columns = np.repeat(np.arange(first, last), np.diff(self.boundaries[first : last + 1]))
+            ranks = self.values.ranks[self.boundaries[first] : self.boundaries[last]]
+            out[columns, self._rows(first, last)] = self.values.code.symbols[ranks]
         return out.T
-
-
-def _count_bytes(boundaries: Int64[Array, " boundaries"]) -> int:
-    most = int(np.diff(boundaries).max())
-    return 1 if most < 1 << 8 else 2 if most < 1 << 16 else 4
 
 
 def _checked_header(view: memoryview, memory_limit: int) -> tuple[int, ...]:
@@ -224,12 +247,9 @@ def _checked_header(view: memoryview, memory_limit: int) -> tuple[int, ...]:
             f"{rows} x {columns} entries cannot have {fields} gaps, {h} distinct, and {q} values, {k} distinct"
         )
     expected = _HEADER.size + 5 * k + 2 * h + wide * columns + (gap_bits + 7) // 8 + (value_bits + 7) // 8
-    if len(view) != expected:
-        raise damaged(f"the header declares {expected} bytes, but there are {len(view)}")
-    needed = 4 * rows * columns + BYTES_A_SYMBOL * (fields + q) + 16 * (columns + k)
-    if needed > memory_limit:
-        raise MemoryBudgetError(
-            f"a container of {rows} x {columns} entries takes {needed} bytes when decoded, more than the limit of "
-            f"{memory_limit}. If it comes from a source you trust, pass a larger memory_limit."
-        )
+    check_length(view, expected)
+    kept = fields * np.min_scalar_type(h).itemsize + q * np.min_scalar_type(k).itemsize
+    payloads = (gap_bits + 7) // 8 + (value_bits + 7) // 8
+    needed = 4 * rows * columns + kept + payloads + working_bytes(fields + q, rows) + 16 * (columns + k)
+    check_memory(rows, columns, needed, memory_limit)
     return rows, columns, k, h, wide, fields, gap_bits, q, value_bits

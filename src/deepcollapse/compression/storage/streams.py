@@ -26,7 +26,7 @@ def huffman_stream(container: Container) -> tuple:
 
 def paired_stream(delta: DeltaHuffman) -> tuple:
     """What `kernels` take for Huffman-coded gaps and values."""
-    words, starts, codes = _started(delta.gaps, delta.places[1])
+    words, starts, codes = _started(delta.gaps, delta.gap_boundaries)
     value_words, value_starts, value_codes = _started(delta.values, delta.boundaries)
     gaps = delta.gaps.code.symbols.astype(np.uint64)
     symbols = delta.values.code.symbols
