@@ -225,3 +225,34 @@ def test_what_cannot_be_trained_is_refused(network):
 def test_settings_outside_their_range_are_refused(setting, message):
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         Descent(**setting)
+
+
+def test_a_fading_rate_ends_at_nothing():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2))
+    batches = [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1])) for _ in range(3)]
+    seen = []
+
+    def loss(logits, labels):
+        seen.append(logits.detach().clone())
+        return nn.functional.cross_entropy(logits, labels)
+
+    tuned = fine_tune(network, batches, descent=Descent(epochs=2, rate=0.3, momentum=0.0, fading=True), loss=loss)
+    by_hand = copy.deepcopy(network)
+    for step, (x, y) in enumerate(batches * 2):
+        by_hand.zero_grad()
+        nn.functional.cross_entropy(by_hand(x), y).backward()
+        with torch.no_grad():
+            for parameter in by_hand.parameters():
+                parameter -= 0.3 * (1 - step / 6) * parameter.grad
+    torch.testing.assert_close(tuned.network[0].weight, by_hand[0].weight)
+
+
+def test_a_fading_rate_needs_to_know_when_it_ends():
+    batch = torch.eye(2), torch.tensor([0, 1])
+    with pytest.raises(OptionError) as raised:
+        fine_tune(nn.Sequential(nn.Linear(2, 2)), (batch for _ in range(2)), descent=Descent(fading=True))
+    assert str(raised.value) == (
+        "a fading rate needs to know how many batches an epoch has, and a generator does not tell. Pass a list or a "
+        "data loader, or fading=False."
+    )

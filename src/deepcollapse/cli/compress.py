@@ -90,6 +90,7 @@ class Compress:
         job = self._job(subject, splits, target)
         if not self.json:
             announce(job, self.network, subject.origin)
+            _say_left_out(job)
         with job.place:
             facts, run = self._compressed(job, subject, splits, out)
         page = _page(run)
@@ -166,6 +167,18 @@ class Compress:
     def _changes(self) -> dict[str, Any]:
         names = ("dataset", "standardise", "per_class", "test_per_class", "parameters")
         return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, ())}
+
+
+def _say_left_out(job: "Job") -> None:
+    """Which layers cannot be replaced, and why, those of one reason together."""
+    from deepcollapse.compression.layers import left_out
+
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out(job.network).items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        shown = names[:3] + [f"{len(names) - 3} more"] * (len(names) > 3)
+        say(f"Left as they are: {', '.join(shown)}; {reason}.")
 
 
 def _page(run: "Run") -> Path:

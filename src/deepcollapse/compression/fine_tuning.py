@@ -49,8 +49,9 @@ class Descent:
 
     A value of a codebook steps by the mean of its weights' gradients: that is the step that the weights would take by
     themselves, projected on moving together, so one rate suits values of ten weights and of ten thousand. With
-    `summed` it steps by their sum, which is its own gradient; then the rate has to be much smaller. Raises OptionError
-    for a setting outside its range.
+    `summed` it steps by their sum, which is its own gradient; then the rate has to be much smaller. With `fading` the
+    rate falls linearly, step by step, to 0 at the end, so that the noise of single batches settles; batches must then
+    have a length. Raises OptionError for a setting outside its range.
     """
 
     epochs: int = 1
@@ -59,6 +60,7 @@ class Descent:
     nesterov: bool = False
     decay: float | int = 0.0
     summed: bool = False
+    fading: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings, before anything is copied."""
@@ -114,12 +116,12 @@ def fine_tune(
     for follower in followers:
         follower.follow()
     optimiser = _optimiser(trained, [values for values, _ in shared], descent)
-    losses = []
+    losses, fade = [], _fade(optimiser, batches, descent)
     with _training(trained, batches, seed):
         for epoch in range(1, descent.epochs + 1):
             _refuse_used_up(batches, epoch)
             losses.append(
-                _epoch(trained, (read_batch(item, read) for item in batches), loss, followers, optimiser, epoch)
+                _epoch(trained, (read_batch(item, read) for item in batches), loss, followers, optimiser, fade, epoch)
             )
             if progress is not None:
                 progress(Epoch(epoch, descent.epochs, losses[-1]))
@@ -134,6 +136,7 @@ def _epoch(
     loss: Loss,
     followers: Sequence[PrunedWeight | SharedValues],
     optimiser: torch.optim.Optimizer,
+    fade: Callable[[], None],
     epoch: int,
 ) -> float:
     """One pass over the batches; the mean of their losses."""
@@ -152,11 +155,34 @@ def _epoch(
         for follower in followers:
             follower.gather()
         optimiser.step()
+        fade()
         for follower in followers:
             follower.follow()
     if not losses:
         raise BatchError(f"epoch {epoch} of fine-tuning had no batch. Pass batches that can be gone through again.")
     return sum(losses) / len(losses)
+
+
+def length_of(batches: Iterable[Any]) -> int | None:
+    """How many batches there are, where they tell."""
+    try:
+        return len(batches)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        return None
+
+
+def _fade(optimiser: torch.optim.Optimizer, batches: Iterable[Any], descent: Descent) -> Callable[[], None]:
+    """What makes the rate fall after each step; nothing where it does not."""
+    if not descent.fading or not descent.epochs:
+        return lambda: None
+    if (count := length_of(batches)) is None:
+        raise OptionError(
+            f"a fading rate needs to know how many batches an epoch has, and a {type(batches).__name__} does not tell. "
+            "Pass a list or a data loader, or fading=False."
+        )
+    steps = max(1, descent.epochs * count)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps))
+    return schedule.step
 
 
 @contextmanager

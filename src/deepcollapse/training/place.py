@@ -103,6 +103,10 @@ class OnDevice:
         """The source's sampler, which may have a generator too."""
         return getattr(self.source, "sampler", None)
 
+    def __len__(self) -> int:
+        """The number of batches; TypeError where the source does not tell."""
+        return len(self.source)  # pyright: ignore[reportArgumentType]
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels on the device."""
         for x, y in self.source:

@@ -6,7 +6,7 @@ from torch import nn
 
 from deepcollapse.compression.coded_layers import code_layers
 from deepcollapse.compression.few_values import Masks, prune, quantise
-from deepcollapse.compression.fine_tuning import Descent, fine_tune
+from deepcollapse.compression.fine_tuning import fine_tune
 from deepcollapse.compression.ladders.methods import Material
 from deepcollapse.compression.storage.forms import Form
 
@@ -40,7 +40,7 @@ class Coding:
         few = quantise(self.pruned[step], m.values, masks=masks, names=m.layers, seed=m.seed)
         network = few.network
         if m.fine_tune:
-            how = {"codebooks": few.codebooks, "descent": self._descent, "loss": m.loss, "seed": m.seed}
+            how = {"codebooks": few.codebooks, "descent": m.descent, "loss": m.loss, "seed": m.seed}
             network = fine_tune(network, m.train, **how).network
         setting = f"{step:g} % pruned, {m.values} values"
         return code_layers(network, names=m.layers, form=self.form), setting
@@ -52,10 +52,6 @@ class Coding:
         base = self.network if milder is None else self.pruned[milder]
         cut = prune(base, step, names=m.layers)
         trains = m.fine_tune and step > 0 and milder != step
-        how = {"masks": cut.masks, "descent": self._descent, "loss": m.loss, "seed": m.seed}
+        how = {"masks": cut.masks, "descent": m.descent, "loss": m.loss, "seed": m.seed}
         self.pruned[step] = fine_tune(cut.network, m.train, **how).network if trains else cut.network
         return cut.masks
-
-    @property
-    def _descent(self) -> Descent:
-        return Descent(epochs=self.material.fine_tune, rate=self.material.rate)

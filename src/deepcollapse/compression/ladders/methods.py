@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from deepcollapse.compression.search import Ladder
 from deepcollapse.compression.storage.forms import Form
 from deepcollapse.errors import OptionError
+
+if TYPE_CHECKING:
+    from deepcollapse.compression.fine_tuning import Descent
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class Material:
     seconds: float
     loss: Callable[[Tensor, Tensor], Tensor]
     seed: int
+
+    @property
+    def descent(self) -> "Descent":
+        """How networks are trained on; the rate ends at 0, or a network that had settled would be shaken loose."""
+        from deepcollapse.compression.fine_tuning import Descent, length_of
+
+        return Descent(epochs=self.fine_tune, rate=self.rate, fading=length_of(self.train) is not None)
 
     def __post_init__(self) -> None:
         """Hold the settings to their ranges, before any work."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deepcollapse.compression.coded_layers import code_layers
-from deepcollapse.compression.fine_tuning import Descent, fine_tune
+from deepcollapse.compression.fine_tuning import fine_tune
 from deepcollapse.compression.ladders.methods import Material
 from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.plan import first_samples
@@ -61,7 +61,7 @@ class Ternary:
             weight.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             return network
-        tuned = fine_tune(network, m.train, descent=Descent(epochs=m.fine_tune, rate=m.rate), loss=m.loss, seed=m.seed)
+        tuned = fine_tune(network, m.train, descent=m.descent, loss=m.loss, seed=m.seed)
         for layer, wanted in zip(compressible_layers(tuned.network, m.layers).values(), before, strict=True):
             layer.weight.requires_grad_(wanted)
         return tuned.network
