@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from deepcollapse.compression import coded_layers
 from deepcollapse.compression.coded_layers import CodedConv, CodedLinear, code_layers, coded_layer, decoded
 from deepcollapse.compression.sizes import multiply_adds
-from deepcollapse.errors import ContainerError, LayerNameError, OptionError, ShapeError
+from deepcollapse.compression.storage.forms import coded, read_coded
+from deepcollapse.compression.storage.read import MEMORY_LIMIT
+from deepcollapse.errors import ContainerError, LayerNameError, MemoryBudgetError, OptionError, ShapeError
 from unchecked import shapes_unchecked
 
 
@@ -198,8 +202,8 @@ def test_a_layer_stays_dense_where_its_code_is_larger():
     assert [type(layer) for layer in made] == [CodedLinear, nn.Linear, nn.Linear, CodedConv]
     assert made[1] is not network[1]
     assert isinstance(network[0], nn.Linear)
-    for coded, layer in ((made[0], network[0]), (made[3], network[3])):
-        assert len(coded.code) < layer.weight.nbytes
+    for found, layer in ((made[0], network[0]), (made[3], network[3])):
+        assert len(found.code) < layer.weight.nbytes
     with pytest.raises(LayerNameError):
         code_layers(network, ["head"])
 
@@ -249,3 +253,49 @@ def test_modules_tell_what_they_are():
         "CodedConv(4, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(2, 2), groups=2, "
         f"padding_mode='reflect', bias=False, form={conv.container.form!r}, bytes={len(conv.code)})"
     )
+
+
+@pytest.mark.parametrize("form", ["hac", "shac", "delta", "delta-huffman"])
+def test_what_was_coded_here_is_read_whatever_the_limit_for_codes_of_others(form, monkeypatch):
+    monkeypatch.setattr(coded_layers, "MEMORY_LIMIT", 1000)
+    layer = nn.Linear(40, 30)  # every weight a value of its own, the worst that there is
+    made = coded_layer(layer, form=form)
+    assert torch.equal(made.weight, layer.weight)
+    other = coded_layer(nn.Linear(40, 30), form=form)
+    other.load_state_dict(made.state_dict())
+    assert torch.equal(other.weight, layer.weight)
+
+
+def test_limits_are_handed_down_and_hold():
+    layer = sparsely(nn.Linear(40, 30))
+    made = code_layers(nn.Sequential(layer), form="delta", memory_limit=1 << 20)
+    assert made[0].memory_limit == copy.deepcopy(made)[0].memory_limit == 1 << 20
+    with pytest.raises(MemoryBudgetError) as caught:
+        coded_layer(nn.Linear(40, 30), made[0].code, memory_limit=100)
+    taken = str(caught.value).split("takes ")[1].split()[0]
+    assert str(caught.value) == (
+        f"a container of 40 x 30 entries takes {taken} bytes when decoded, more than the limit of 100. "
+        "If it comes from a source you trust, pass a larger memory_limit."
+    )
+
+
+def test_sizes_that_a_file_declares_are_held_to_the_limit():
+    made = CodedLinear(nn.Linear(2**16, 2**14, device="meta"), torch.empty(30, dtype=torch.uint8))
+    assert made.memory_limit == 1 << 30
+
+
+@pytest.mark.parametrize("form", ["shac", "delta", "delta-huffman"])
+def test_reading_takes_little_more_than_the_dense_matrix(form):
+    draw = np.random.default_rng(0)
+    matrix = np.where(draw.random((2500, 800)) < 0.1, draw.integers(1, 33, (2500, 800)), 0).astype(np.float32)
+    data = coded(matrix, form).to_bytes()
+    with shapes_unchecked():
+        tracemalloc.start()
+        found = read_coded(data).matrix()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (found == matrix).all()
+    assert peak < 4 * matrix.nbytes
+    # The first fully connected layer of VGG16, of which a tenth is kept, within the limit for codes of strangers.
+    entries = 25088 * 4096
+    assert 4 * entries + 1.2 * 0.1 * entries * 5 + 64 * ((1 << 18) + 25088) < MEMORY_LIMIT

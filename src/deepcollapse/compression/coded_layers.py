@@ -14,17 +14,23 @@ from torch.nn import functional
 
 from deepcollapse.compression.layers import Layer, compressible_layers, replaced
 from deepcollapse.compression.storage.forms import Coded, Form, coded, read_coded
+from deepcollapse.compression.storage.read import MEMORY_LIMIT
 from deepcollapse.errors import ContainerError, DeepCollapseError, OptionError, ShapeError
 from deepcollapse.geometry.unfolding import channel_unfolding
 
 ProductMode = Literal["dense", "coded"]
+
+# No form takes more than so many times the dense matrix while it is read: 4 bytes an entry, 6 for symbols that
+# were decoded, 16 of code words, 32 for columns and symbols of its own, and 128 in a run that is decoded.
+OF_DENSE = 48
 
 
 class CodedLayer(nn.Module):
     """What coded layers have in common; make one with `coded_layer`.
 
     The weight is decoded when it is first needed and kept until the code changes; it is no part of the state. Copies
-    and pickles leave it out.
+    and pickles leave it out. Decoding takes at most `memory_limit` bytes: 1 GiB, or what any code of a weight of this
+    size may take where the layer was made from one that was in memory.
     """
 
     code: Tensor
@@ -34,6 +40,9 @@ class CodedLayer(nn.Module):
     def __init__(self, layer: Layer, code: Tensor) -> None:
         super().__init__()
         self.weight_shape = tuple(layer.weight.shape)
+        self.memory_limit = MEMORY_LIMIT
+        if layer.weight.device.type != "meta":  # where it is, sizes may be what a file declares
+            self.memory_limit = _limit(self.weight_shape)
         self.register_buffer("code", code)
         # Empty: it takes on the dtype of the layer when the network is converted to another.
         self.register_buffer("like", torch.empty(0, dtype=layer.weight.dtype, device=code.device), persistent=False)
@@ -44,7 +53,7 @@ class CodedLayer(nn.Module):
     @property
     def container(self) -> Coded:
         """The code as it was read and checked, in memory of its own. Raises ContainerError where it is damaged."""
-        return _read(self.code, self.weight_shape)
+        return _read(self.code, self.weight_shape, self.memory_limit)
 
     @property
     def weights_used(self) -> int:
@@ -88,7 +97,7 @@ class CodedLayer(nn.Module):
         code = state_dict.get(f"{prefix}code")
         if code is not None:
             try:
-                _read(code, self.weight_shape)
+                _read(code, self.weight_shape, self.memory_limit)
             except DeepCollapseError as error:
                 error_msgs.append(f"{prefix}code: {error}")
                 return
@@ -192,24 +201,35 @@ class CodedConv(CodedLayer):
 
 
 def coded_layer(
-    layer: Layer, code: Tensor | Coded | None = None, form: Form = "smallest", product: ProductMode = "dense"
+    layer: Layer,
+    code: Tensor | Coded | None = None,
+    form: Form = "smallest",
+    product: ProductMode = "dense",
+    memory_limit: int | None = None,
 ) -> CodedLinear | CodedConv:
     """A linear or convolutional layer with its weight in code: its own, or the `code` of another of the same shape.
 
-    Weights are coded as float32. `product` concerns linear layers. Raises NonFiniteError, OptionError, and
-    ContainerError or ShapeError where the code is damaged or that of another shape.
+    Weights are coded as float32. `product` concerns linear layers. A code may take `memory_limit` bytes when it is
+    decoded; by default 1 GiB, or what any code of a weight of this size may take. Raises NonFiniteError, OptionError,
+    MemoryBudgetError, and ContainerError or ShapeError where the code is damaged or that of another shape.
 
     >>> layer = nn.Linear(3, 2)
     >>> torch.equal(coded_layer(layer)(torch.eye(3)), layer(torch.eye(3)))
     True
     """
+    shape = tuple(layer.weight.shape)
+    limit = _limit(shape) if memory_limit is None else memory_limit
     if code is None:
         code = coded(channel_unfolding(layer.weight.detach()).T.float().cpu().numpy(), form)
-    if not isinstance(code, Tensor):
+    if isinstance(code, Tensor):
+        _read(code, shape, limit)
+    else:  # whoever has one in memory has checked it, or made it
+        _check_shape(code, shape)
         code = torch.frombuffer(bytearray(code.to_bytes()), dtype=torch.uint8)
-    _read(code, tuple(layer.weight.shape))
     code = code.to(layer.weight.device)
-    return CodedLinear(layer, code, product) if isinstance(layer, nn.Linear) else CodedConv(layer, code)
+    made = CodedLinear(layer, code, product) if isinstance(layer, nn.Linear) else CodedConv(layer, code)
+    made.memory_limit = limit
+    return made
 
 
 def code_layers(
@@ -217,11 +237,12 @@ def code_layers(
     names: Sequence[str] | None = None,
     form: Form = "smallest",
     product: ProductMode = "dense",
+    memory_limit: int | None = None,
 ) -> nn.Module:
     """A copy of the network with the weights of its linear and convolutional layers, or of those named, in code.
 
     A layer stays as it is where its code would take more bytes than its weight. Layers that occur several times stay
-    shared. Raises LayerNameError, NonFiniteError, OptionError.
+    shared. `memory_limit` is that of `coded_layer`. Raises LayerNameError, NonFiniteError, OptionError.
 
     >>> network = nn.Sequential(nn.Linear(50, 20), nn.ReLU(), nn.Linear(20, 2))
     >>> _ = nn.init.eye_(network[0].weight)
@@ -233,7 +254,7 @@ def code_layers(
     )
     """
     layers = compressible_layers(network, names)
-    fits = {name: coded_layer(layer, form=form, product=product) for name, layer in layers.items()}
+    fits = {name: coded_layer(layer, None, form, product, memory_limit) for name, layer in layers.items()}
     smaller = {name: layer for name, layer in fits.items() if len(layer.code) < layers[name].weight.nbytes}
     return replaced(network, smaller)
 
@@ -250,18 +271,27 @@ def decoded(network: nn.Module) -> nn.Module:
     return replaced(network, dense)
 
 
-def _read(code: Tensor, shape: tuple[int, ...]) -> Coded:
+def _limit(shape: tuple[int, ...]) -> int:
+    """What a code of a weight of this shape may take: whoever has room for the weight may decode any code of it."""
+    return max(MEMORY_LIMIT, OF_DENSE * 4 * int(np.prod(shape)))
+
+
+def _read(code: Tensor, shape: tuple[int, ...], memory_limit: int) -> Coded:
     """The code of a weight of this shape, checked."""
     if code.dtype != torch.uint8 or code.ndim != 1:
         raise ContainerError(f"a code is a vector of uint8; got shape {tuple(code.shape)} of {code.dtype}.")
-    found = read_coded(code.detach().cpu().numpy().tobytes())
+    found = read_coded(code.detach().cpu().numpy().tobytes(), memory_limit)
+    _check_shape(found, shape)
+    return found
+
+
+def _check_shape(found: Coded, shape: tuple[int, ...]) -> None:
     outputs, inputs = shape[0], int(np.prod(shape[1:]))
     if (found.rows, found.columns) != (inputs, outputs):
         raise ShapeError(
             f"the code is that of {found.rows} inputs and {found.columns} outputs; "
             f"a weight of shape {shape} has {inputs} and {outputs}."
         )
-    return found
 
 
 def _filled(layer: Any, source: CodedLayer) -> Any:

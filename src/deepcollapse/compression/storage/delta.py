@@ -120,9 +120,9 @@ class Delta:
     def from_bytes(cls, data: bytes | bytearray | memoryview, memory_limit: int = MEMORY_LIMIT) -> "Delta":
         """Read bytes that may be damaged or made to do harm; nothing in them is believed before it was checked.
 
-        All fields are decoded once, in runs of columns, so `matrix` and products cannot fail afterwards. Raises ContainerError for whatever
-        no encoder writes, and MemoryBudgetError before memory is taken where the dense matrix and what decodes
-        it would take more than `memory_limit` bytes.
+        All fields are decoded once, in runs of columns, so `matrix` and products cannot fail afterwards. Raises
+        ContainerError for whatever no encoder writes, and MemoryBudgetError before memory is taken where the dense
+        matrix and what decodes it would take more than `memory_limit` bytes.
         """
         view = memoryview(data).cast("B")
         rows, columns, k, width, wide, fields = _checked_header(view, memory_limit)
