@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deepcollapse.compression.storage.delta import Delta
 from deepcollapse.compression.storage.products import product
+from deepcollapse.compression.storage.verify import verify
 from deepcollapse.errors import ContainerError, MemoryBudgetError, NonFiniteError, ShapeError
 
 AFTER = ". The container is damaged, or was written by another program; make it again from the weights."
@@ -162,5 +163,7 @@ def test_mutated_containers_are_refused_or_are_what_some_matrix_is_coded_as():
         accepted += 1
         assert found.to_bytes() == bytes(data)
         assert (found.matrix() == by_the_table(bytes(data))).all()
+        again = Delta.of(found.matrix()).to_bytes() == bytes(data)
+        assert verify(bytes(data), memory_limit=1 << 20).deterministic == again
         assert of_width(found.matrix(), found.width).to_bytes() == bytes(data)
     assert 0 < accepted < 750

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from deepcollapse.compression.storage.bits import packed
 from deepcollapse.compression.storage.container import Container
+from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.forms import coded
 from deepcollapse.compression.storage.huffman import CanonicalCode
 from deepcollapse.compression.storage.verify import Verified, verify
 from deepcollapse.errors import ContainerError, MemoryBudgetError
@@ -145,3 +147,37 @@ def test_containers_stay_within_one_percent_of_the_huffman_optimum_and_near_the_
     header = 28 + 5 * found.symbols
     assert found.size == header + math.ceil(found.bits / 8)
     assert found.bits < 1.01 * found.entropy_bits
+
+
+@pytest.mark.parametrize(("form", "bits", "size"), [("delta", 8 * 4, 49), ("delta-huffman", 11 + 12, 82)])
+def test_delta_forms_are_verified_too(form, bits, size, tmp_path):
+    data = coded(EXAMPLE, form).to_bytes()
+    found = verify(data)
+    assert (found.form, found.shape, found.symbols, found.nonzeros) == (form, (4, 5), 3, 8)
+    assert (found.bits, found.size) == (bits, len(data)) == (bits, size)
+    assert found.entropy_bits == 12.0
+    assert found.matrix_entropy_bits == pytest.approx(20 * 1.5709505945, rel=1e-10)
+    assert found.occupancy == size / 80
+    assert (found.huffman_size, found.over_huffman, found.deterministic) == (None, None, True)
+    path = tmp_path / "layer"
+    path.write_bytes(data)
+    assert verify(path) == found
+    with pytest.raises(MemoryBudgetError, match=r"^a container of 4 x 5 entries takes "):
+        verify(data, memory_limit=80)
+
+
+def test_delta_fields_of_another_width_are_told(monkeypatch):
+    monkeypatch.setattr("deepcollapse.compression.storage.delta._best_width", lambda gaps, k: 5)
+    data = Delta.of(EXAMPLE).to_bytes()
+    monkeypatch.undo()
+    assert (verify(data).bits, verify(data).deterministic) == (8 * 5, False)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 and more"])
+def test_what_is_no_container_is_told_what_one_begins_with(data):
+    with pytest.raises(ContainerError) as error:
+        verify(data)
+    assert str(error.value) == (
+        f"a container begins with HAC1, SHC1, DLT1 or DLH1, but the first four bytes are {data[:4]!r}; "
+        "name a file of coded weights."
+    )

@@ -15,6 +15,11 @@ Array = np.ndarray
 Coded = Container | Delta | DeltaHuffman
 Form = Literal["smallest", "hac", "shac", "delta", "delta-huffman"]
 
+# The first four bytes of every form, and what reads it.
+KINDS: dict[bytes, type[Coded]] = {
+    b"HAC1": Container, b"SHC1": Container, MAGIC: Delta, delta_huffman.MAGIC: DeltaHuffman,
+}  # fmt: skip
+
 
 def coded(matrix: Array, form: Form = "smallest") -> Coded:
     """A matrix (n, m) of real numbers as HAC, as sHAC, in one of our own layouts, or in what takes the fewest bytes.
@@ -43,5 +48,4 @@ def read_coded(data: bytes | bytearray | memoryview, memory_limit: int = MEMORY_
     'delta'
     """
     view = memoryview(data).cast("B")
-    kinds = {MAGIC: Delta, delta_huffman.MAGIC: DeltaHuffman}
-    return kinds.get(bytes(view[:4]), Container).from_bytes(view, memory_limit)
+    return KINDS.get(bytes(view[:4]), Container).from_bytes(view, memory_limit)

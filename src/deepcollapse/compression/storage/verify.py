@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Int64
 
 from deepcollapse.compression.storage.accounting import FLOAT_BITS, entropy
 from deepcollapse.compression.storage.bits import packed
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.compression.storage.decode import symbol_ranks
+from deepcollapse.compression.storage.delta import Delta
+from deepcollapse.compression.storage.delta_huffman import DeltaHuffman
+from deepcollapse.compression.storage.forms import KINDS, Coded, read_coded
 from deepcollapse.compression.storage.huffman import CanonicalCode
-from deepcollapse.compression.storage.layout import HEADER_BYTES, Form
+from deepcollapse.compression.storage.layout import HEADER_BYTES
 from deepcollapse.compression.storage.read import MEMORY_LIMIT
 from deepcollapse.errors import ContainerError, MemoryBudgetError
 
@@ -19,13 +24,14 @@ from deepcollapse.errors import ContainerError, MemoryBudgetError
 class Verified:
     """What a sound container holds.
 
-    `symbols` k, `nonzeros` q and `bits` N are those of the container. `entropy_bits` is N_s H, the fewest bits for its
-    payload written symbol by symbol, and `matrix_entropy_bits` the same for all entries, zeros included (of HAC they
-    are one). `huffman_size` is the size in bytes with the best code there is. `deterministic` tells whether coding the
-    decoded matrix again gives the same bytes; if not, another program wrote it, or it was damaged.
+    `symbols` k and `nonzeros` q are those of the container, zeros being symbols of "hac" alone, and `bits` N those of
+    all its payloads. `entropy_bits` is N_s H, the fewest bits for its values written symbol by symbol, and
+    `matrix_entropy_bits` the same for all entries, zeros included (of HAC they are one). `huffman_size` is the size in
+    bytes with the best code there is; None of the delta forms, whose gaps no one code says. `deterministic` tells
+    whether coding the decoded matrix again gives the same bytes; if not, another program wrote it, or it was damaged.
     """
 
-    form: Form
+    form: Literal["hac", "shac", "delta", "delta-huffman"]
     shape: tuple[int, int]
     symbols: int
     nonzeros: int
@@ -33,7 +39,7 @@ class Verified:
     entropy_bits: float
     matrix_entropy_bits: float
     size: int
-    huffman_size: int
+    huffman_size: int | None
     deterministic: bool
 
     @property
@@ -42,9 +48,12 @@ class Verified:
         return self.size - self.entropy_bits / 8
 
     @property
-    def over_huffman(self) -> int:
-        """Bytes over the Huffman optimum with the same header, code and indices; 0 for what our encoder wrote."""
-        return self.size - self.huffman_size
+    def over_huffman(self) -> int | None:
+        """Bytes over the Huffman optimum with the same header, code and indices; 0 for what our encoder wrote.
+
+        None of the delta forms.
+        """
+        return None if self.huffman_size is None else self.size - self.huffman_size
 
     @property
     def occupancy(self) -> float:
@@ -53,24 +62,33 @@ class Verified:
 
 
 def verify(source: str | Path | bytes | bytearray | memoryview, memory_limit: int = MEMORY_LIMIT) -> Verified:
-    """Read a container from a file or from bytes, hold it to every check, and code it again.
+    """Read a container of any form from a file or from bytes, hold it to every check, and code it again.
 
     Whatever would not decode to one matrix is refused: anything that contradicts the byte table, the length of the data
     or itself, to the last bit of padding. What is left undetected is damage that makes another sound container: in the
     symbols, the row indices or the payload. Where that changes how often symbols occur so much that another code is
     best, `deterministic` is False; a digest kept elsewhere (`container.digest`) finds all of it.
 
-    Takes time in proportion to payload and entries, and never makes the dense matrix. Raises ContainerError,
-    MemoryBudgetError as `Container.from_bytes` does, and ContainerError where there is no file to be read.
+    Takes time in proportion to payload and entries, and makes the dense matrix of the delta forms alone. Raises
+    ContainerError, also where there is no file to be read or no form's first four bytes, and MemoryBudgetError as
+    `read_coded` does.
 
     >>> verified = verify(Container.of(np.eye(4), "shac").to_bytes())
     >>> verified.shape, verified.nonzeros, verified.size, verified.deterministic
     ((4, 4), 4, 57, True)
     """
     data = _bytes_of(source, memory_limit) if isinstance(source, str | Path) else bytes(source)
-    container = Container.from_bytes(data, memory_limit)
+    if data[:4] not in KINDS:
+        raise ContainerError(
+            f"a container begins with HAC1, SHC1, DLT1 or DLH1, but the first four bytes are {data[:4]!r}; "
+            "name a file of coded weights."
+        )
+    found = read_coded(data, memory_limit)
+    return _of_container(found, data) if isinstance(found, Container) else _of_delta(found, data)
+
+
+def _of_container(container: Container, data: bytes) -> Verified:
     best = _coded_again(container)
-    zeros = container.rows * container.columns - container.count  # that sHAC leaves out
     return Verified(
         form=container.form,
         shape=(container.rows, container.columns),
@@ -78,11 +96,34 @@ def verify(source: str | Path | bytes | bytearray | memoryview, memory_limit: in
         nonzeros=container.nonzeros,
         bits=container.bits,
         entropy_bits=container.count * entropy(container.counts),
-        matrix_entropy_bits=container.rows * container.columns * entropy(np.append(container.counts, zeros)),
+        matrix_entropy_bits=_matrix_entropy_bits(container, container.counts),
         size=len(data),
         huffman_size=best.size,
         deterministic=best.to_bytes() == data,
     )
+
+
+def _of_delta(found: Delta | DeltaHuffman, data: bytes) -> Verified:
+    fields = isinstance(found, Delta)
+    counts = found.counts if fields else found.values.counts
+    return Verified(
+        form="delta" if fields else "delta-huffman",
+        shape=(found.rows, found.columns),
+        symbols=len(counts),
+        nonzeros=found.nonzeros,
+        bits=int(found.boundaries[-1]) * found.width if fields else found.gaps.bits + found.values.bits,
+        entropy_bits=found.nonzeros * entropy(counts),
+        matrix_entropy_bits=_matrix_entropy_bits(found, counts),
+        size=len(data),
+        huffman_size=None,
+        deterministic=type(found).of(found.matrix()).to_bytes() == data,
+    )
+
+
+def _matrix_entropy_bits(found: Coded, counts: Int64[np.ndarray, " k"]) -> float:
+    entries = found.rows * found.columns
+    zeros = entries - int(counts.sum())  # that all forms but HAC leave out
+    return entries * entropy(np.append(counts, zeros))
 
 
 def _bytes_of(path: str | Path, memory_limit: int) -> bytes:
