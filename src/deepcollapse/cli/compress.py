@@ -101,7 +101,8 @@ class Compress:
         return 0 if facts["met"] else 3
 
     def _job(self, subject: Subject, splits: "Splits", target: Any) -> "Job":
-        from deepcollapse.compression.job import Job
+        from deepcollapse.compression.job import Job, bounds_of
+        from deepcollapse.records import Run
         from deepcollapse.training.place import Place, serving_threads
 
         network = subject.load(splits)
@@ -123,7 +124,8 @@ class Compress:
             self.seed,
             self.batch,
         )
-        return Job(place.settle(network), splits, place, *how)
+        bounds = bounds_of(Run.open(subject.run)) if subject.run else {}
+        return Job(place.settle(network), splits, place, *how, bounds=bounds)
 
     def _compressed(self, job: "Job", subject: Subject, splits: "Splits", out: Path) -> "tuple[dict[str, Any], Run]":
         """Search, then write what was found with every number that was taken of it."""

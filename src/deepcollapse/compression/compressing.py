@@ -1,7 +1,7 @@
 """`compress`: a trained network in, the smallest one that keeps to a target out, with everything that was tried."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ def compress(
     seconds: float = 60.0,
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     seed: int = 0,
+    bounds: Mapping[str, float] | None = None,
     watch: Callable[[Candidate], None] | None = None,
 ) -> Compressed:
     """Make a trained network smaller, as far as a target lets it; the network given stays as it is.
@@ -54,6 +55,7 @@ def compress(
         seconds: how long ternary weights are searched.
         loss: (logits, labels) -> mean loss, for fine-tuning.
         seed: of what is drawn.
+        bounds: upper bounds on each layer's relative distance to rank C, for the plan; see `plan_of`.
         watch: called with every network that was tried, as soon as it was.
 
     Raises OptionError for a method or target that there is not, BatchError for empty batches or batches that run once,
@@ -87,7 +89,7 @@ def compress(
         original=original,
         chosen=end,
         candidates=tuple(found),
-        plan=plan_of(network, train, layers),
+        plan=plan_of(network, train, layers, bounds),
         layers=changes(network, end.network),
         classes=score.classes,
     )

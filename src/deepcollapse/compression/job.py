@@ -1,8 +1,8 @@
 """Compressing the network of a run: chosen by half of the test samples, and told on all of them."""
 
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Job:
     seconds: float
     seed: int
     batch: int
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
     def batches(self, split: Split, shuffled: bool = False) -> Iterable[tuple[Tensor, Tensor]]:
         """A split's batches on the device."""
@@ -65,6 +66,7 @@ class Job:
             seconds=self.seconds,
             loss=loss_function(self.place.recipe),
             seed=self.seed,
+            bounds=self.bounds,
             watch=watch,
         )
 
@@ -96,6 +98,14 @@ class Job:
         inputs = torch.cat([x for x, _ in _first(self.batches(self.splits.train), max(SAMPLES_TIMED))])
         sizes = [size for size in SAMPLES_TIMED if size <= len(inputs)]
         return {size: latencies({"before": before, "after": after}, inputs[:size]) for size in sizes}
+
+
+def bounds_of(run: Run) -> dict[str, float]:
+    """The least bound on each layer's relative distance to rank C that a run's records hold; none where they do not."""
+    frame: Any = run.records()
+    rows = frame[frame["measure"].str.startswith("rank_collapse_bound") & frame["baseline"].isna()]
+    rows = rows[rows["epoch"].isna() | (rows["epoch"] == rows["epoch"].max())].dropna(subset=["value"])
+    return {str(layer): float(values.min()) for layer, values in rows.groupby("layer")["value"]}
 
 
 def _first(batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> Iterable[tuple[Tensor, Tensor]]:

@@ -79,6 +79,11 @@ def _layers(found: "Compressed") -> Iterator[Record]:
         yield Record(
             layer=plan.name, measure="rank_at_one_percent_weight", value=plan.rank_at_one_percent, baseline=ORIGINAL
         )
+        distance: dict[str, Any] = {
+            "measure": "relative_distance_to_rank_k_weight",
+            "note": "k = the number of classes",
+        }
+        yield Record(layer=plan.name, value=plan.distance_to_rank_c, baseline=ORIGINAL, **distance)
         yield Record(layer=plan.name, measure="output_energy_rank", value=plan.energy_rank, baseline=ORIGINAL)
     for layer in found.layers:
         yield from _taken(layer.before, layer.name, ORIGINAL)
