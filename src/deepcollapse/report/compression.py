@@ -62,7 +62,7 @@ def sections(found: list[Compression], first: int = 1) -> tuple[list[str], list[
 def _outcome(one: Compression, anchor: str) -> str:
     heading = f'<h2 id="{anchor}">{html.escape(one.name)}</h2>' if anchor else ""
     table = html.table(["", "before", "after", "before / after"], lines(one))
-    return f'{heading}<p class="verdict {one.verdict}">{html.escape(one.outcome)}</p>{table}'
+    return f'{heading}<p class="verdict {one.verdict}">{html.escape(one.outcome)}</p><div class="ends">{table}</div>'
 
 
 def lines(one: Compression) -> list[list[str]]:

@@ -12,10 +12,10 @@ _NUMBERS = re.compile(r"(?:the layer's )?\d+ x \d+|\d+(?:\.\d+)?")
 def grouped(plans: Sequence[Plan]) -> list[tuple[str, str]]:
     """Layers and the reason they share, in the order of the first of each; numbers that differ are given as a range.
 
-    >>> a = Plan("blocks.0", 9, 9, 4, "factors of rank 9 would take as much as the layer's 10 x 20 weights: keep it")
-    >>> b = Plan("blocks.1", 7, 7, 4, "factors of rank 7 would take as much as the layer's 10 x 10 weights: keep it")
+    >>> a = Plan("0", 9.0, 9.0, 4.0, "factors of rank 9 would take as much as the layer's 10 x 20 weights: keep it")
+    >>> b = Plan("1", 7.0, 7.0, 4.0, "factors of rank 7 would take as much as the layer's 10 x 10 weights: keep it")
     >>> grouped([a, b])
-    [('blocks.0-1', 'factors of rank 7 to 9 would take as much as their own weights: keep them')]
+    [('0-1', 'factors of rank 7 to 9 would take as much as their own weights: keep them')]
     """
     groups: dict[str, list[Plan]] = {}
     for plan in plans:

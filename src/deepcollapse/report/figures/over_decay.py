@@ -47,6 +47,8 @@ def _layers(runs: list[View]) -> dict[str, dict[str, str]]:
     for kind, measure in (("weight", "rank_at_one_percent_weight"), ("output", "relative_cluster_variation")):
         frame: Any = runs[0].frame
         names = list(frame.loc[(frame["measure"] == measure) & frame["baseline"].isna(), "layer"].unique())
+        # What enters the head is the last layer's output under another name, and drawn once.
+        names = [name for name in names if kind == "weight" or name in runs[0].layers]
         found[kind] = {str(name): depth_color(i, len(names)) for i, name in enumerate(names)}
     return found
 
@@ -91,7 +93,7 @@ def _last(view: View, measure: str) -> float | None:
 
 
 def _line(name: str, decays: list[float], values: list[float | None], color: str) -> Trace:
-    trace = line(name, _places(decays), values, color)
+    trace = line(name, range(len(decays)), values, color)
     hover = "%{fullData.name}<br>decay %{customdata}: %{y:.4g}<extra></extra>"
     return trace | {"x": _places(decays), "customdata": [f"{decay:g}" for decay in decays], "hovertemplate": hover}
 
