@@ -22,7 +22,7 @@ def network(names=("first", "second")):
 
 
 def coded(path, names=("first", "second"), form="hac"):
-    made = code_layers(network(names), list(names), form=form)
+    made = code_layers(network(names), list(names), form=form)  # pyright: ignore[reportArgumentType]
     return save_compressed(made, names, path)
 
 

@@ -1,5 +1,6 @@
 import json
 import re
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -99,7 +100,8 @@ def test_every_name_is_text_and_never_markup(tmp_path):
     layers = ((f"a{EVIL}", 64, 60, 64, f"rank 4{EVIL}"), *LAYERS[1:])
     reasons = (f"because{EVIL}", "b", "c")
     facts = {"setting": EVIL, "outcome": f"smaller{EVIL}", "method": f"low-rank+{EVIL}"}
-    run = make_compressed(tmp_path / "evil", name=f"n{EVIL}", layers=layers, reasons=reasons, **facts)
+    told: dict[str, Any] = {"name": f"n{EVIL}", "layers": layers, "reasons": reasons, **facts}
+    run = make_compressed(tmp_path / "evil", **told)
     plain = make_compressed(tmp_path / "plain")
     for text in (page(views(run)), page(views([run, plain])), page(views([run, make_run(tmp_path / "trained")]))):
         own = without_plotly(text)
