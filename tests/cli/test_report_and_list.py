@@ -101,7 +101,9 @@ def test_a_setting_out_of_range_is_told_without_what_tyro_calls_it(call):
 def test_a_command_is_needed(call):
     done = call()
     assert (done.code, done.out) == (2, "")
-    assert unboxed(done.err).startswith("Expected one of {train, measure, compress, verify, decay-sweep, report, theory, list}.")
+    assert unboxed(done.err).startswith(
+        "Expected one of {train, measure, compress, verify, decay-sweep, report, theory, list}."
+    )
 
 
 def test_nobody_reads_on(monkeypatch, capsys):

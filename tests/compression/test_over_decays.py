@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from scipy.stats import spearmanr
 
@@ -5,7 +7,8 @@ from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.low_rank.truncate import truncate
 from deepcollapse.compression.over_decays import decay_sweep
 from deepcollapse.compression.score import hits
-from deepcollapse.errors import OptionError
+from deepcollapse.datasets import load
+from deepcollapse.errors import DataFileError, OptionError
 from deepcollapse.networks import load_weights
 from deepcollapse.records import Run
 from deepcollapse.training import Recipe
@@ -85,3 +88,17 @@ def test_no_decay_and_the_same_twice_are_refused(folder):
         with pytest.raises(OptionError) as raised:
             decay_sweep(RECIPE, decays, folder)
         assert str(raised.value) == f"a sweep takes one or more different weight decays; got {told}."
+
+
+@pytest.mark.slow
+def test_the_same_on_mnist(tmp_path):
+    try:
+        load("mnist", "train")
+    except DataFileError:
+        pytest.skip("MNIST is not on this machine")
+    recipe = replace(RECIPE, dataset="mnist", per_class=100, test_per_class=200, width=64, epochs=40)
+    points = decay_sweep(recipe, DECAYS, tmp_path, device="cpu", threads=1)
+    decays = [point.decay for point in points]
+    for name in ("effective_rank", "cluster_variation"):
+        assert spearmanr(decays, [getattr(point, name) for point in points]).statistic <= -0.8, name
+    assert all(point.truncated_accuracy >= point.accuracy - 0.005 for point in points)

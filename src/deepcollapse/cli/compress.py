@@ -150,7 +150,7 @@ class Compress:
             extra={**extra, "compression": facts},
         )
         done.write(run)
-        if self.export:
+        if self.export and done.found.met:
             done.export(job, run)
         return facts, run
 

@@ -1,6 +1,6 @@
 """`deepcollapse compress verify`: hold a compressed file to everything that can be told of it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ from deepcollapse.cli.terminal import say, say_json, show_table
 from deepcollapse.errors import RunError, WeightsError
 
 if TYPE_CHECKING:
-    from deepcollapse.compression.checked import Checked
+    from deepcollapse.compression.storage.verify import Verified
 
 # Longer names of layers go on in a second line, so that the numbers keep their place at 80 columns.
 NAME = 20
@@ -37,7 +37,9 @@ class Verify:
         file = _file_at(self.file)
         found = check(file)
         if self.json:
-            say_json({"file": str(file), "sound": True, "containers": [_facts(one) for one in found]})
+            say_json(
+                {"file": str(file), "sound": True, "containers": [_facts(name, one) for name, one in found.items()]}
+            )
             return 0
         _show(found)
         for text in _told(file, found):
@@ -69,11 +71,13 @@ def _provenance(path: Path) -> dict[str, object]:
     return Run.open(path).provenance
 
 
-def _told(file: Path, found: "tuple[Checked, ...]") -> list[str]:
+def _told(file: Path, found: "dict[str, Verified]") -> list[str]:
     """What was checked, in words, and no more than that."""
     if not found:
         return [f"{file} is sound: its header and every tensor are what was written. No layer in it is coded."]
-    total, least = sum(one.size for one in found), sum(one.entropy_bytes for one in found)
+    total, least = (
+        sum(values) for values in zip(*((one.size, one.entropy_bits / 8) for one in found.values()), strict=True)
+    )
     if len(found) == 1:
         told = [f"The container of {file} is sound; it decodes to one matrix and to nothing else."]
     else:
@@ -81,7 +85,7 @@ def _told(file: Path, found: "tuple[Checked, ...]") -> list[str]:
             f"{len(found)} containers of {file} are sound; each decodes to one matrix and to nothing else. Together "
             f"they take {total:,} bytes; their symbols alone, written one by one, need at least {least:,.0f} (entropy)."
         ]
-    if others := [one.name for one in found if not one.same_again]:
+    if others := [name for name, one in found.items() if not one.deterministic]:
         told.append(
             f"{', '.join(others)}: our encoder would have written other bytes for the same matrix. Another program "
             "wrote them, or they were changed into another sound container."
@@ -89,17 +93,17 @@ def _told(file: Path, found: "tuple[Checked, ...]") -> list[str]:
     return told
 
 
-def _show(found: "tuple[Checked, ...]") -> None:
+def _show(found: "dict[str, Verified]") -> None:
     rows = [
         (
-            _narrow(one.name.removesuffix(".code")),
+            _narrow(name.removesuffix(".code")),
             one.form,
             f"{one.shape[0]}x{one.shape[1]}",
             f"{100 * one.nonzeros / (one.shape[0] * one.shape[1]):.3g} %",
             f"{one.size:,}",
-            f"{100 * one.share:.3g} %",
+            f"{100 * one.occupancy:.3g} %",
         )
-        for one in found
+        for name, one in found.items()
     ]
     if rows:
         # Numbers and the form stay whole at any width; a name that is too long goes on below.
@@ -122,6 +126,5 @@ def _narrow(name: str) -> str:
     return "\n".join(lines)[:-1]
 
 
-def _facts(one: "Checked") -> dict[str, object]:
-    names = ("name", "form", "shape", "symbols", "nonzeros", "size", "share", "entropy_bytes", "same_again")
-    return {name: getattr(one, name) for name in names}
+def _facts(name: str, one: "Verified") -> dict[str, object]:
+    return {"name": name, **asdict(one), "occupancy": one.occupancy}

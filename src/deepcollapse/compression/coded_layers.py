@@ -42,7 +42,7 @@ class CodedLayer(nn.Module):
         self.weight_shape = tuple(layer.weight.shape)
         self.memory_limit = MEMORY_LIMIT
         if layer.weight.device.type != "meta":  # where it is, sizes may be what a file declares
-            self.memory_limit = _limit(self.weight_shape)
+            self.memory_limit = limit_of(self.weight_shape)
         self.register_buffer("code", code)
         # Empty: it takes on the dtype of the layer when the network is converted to another.
         self.register_buffer("like", torch.empty(0, dtype=layer.weight.dtype, device=code.device), persistent=False)
@@ -218,7 +218,7 @@ def coded_layer(
     True
     """
     shape = tuple(layer.weight.shape)
-    limit = _limit(shape) if memory_limit is None else memory_limit
+    limit = limit_of(shape) if memory_limit is None else memory_limit
     if code is None:
         code = coded(channel_unfolding(layer.weight.detach()).T.float().cpu().numpy(), form)
     if isinstance(code, Tensor):
@@ -271,7 +271,7 @@ def decoded(network: nn.Module) -> nn.Module:
     return replaced(network, dense)
 
 
-def _limit(shape: tuple[int, ...]) -> int:
+def limit_of(shape: tuple[int, ...]) -> int:
     """What a code of a weight of this shape may take: whoever has room for the weight may decode any code of it."""
     return max(MEMORY_LIMIT, OF_DENSE * 4 * int(np.prod(shape)))
 

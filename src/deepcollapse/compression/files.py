@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from deepcollapse.compression.coded_layers import decoded
+from deepcollapse.compression.coded_layers import CodedLayer, decoded, limit_of
 from deepcollapse.compression.layers import replaced
 from deepcollapse.compression.specs import made, spec_of
 from deepcollapse.errors import LayerNameError, WeightsError
@@ -63,11 +63,25 @@ def load_compressed(network: nn.Module, path: str | Path) -> nn.Module:
     for name, module in instead.items():
         _check_shapes(path, name, module, shapes)
     check_digest(path, description)
+    _allow_memory(network, instead)
     try:
         compressed = replaced(network, {name: module.to_empty(device="cpu") for name, module in instead.items()})
     except AttributeError as error:
         raise LayerNameError(f"{path} does not fit the network: {error}.") from error
     return load_weights(compressed, path)
+
+
+def _allow_memory(network: nn.Module, instead: dict[str, nn.Module]) -> None:
+    """Let a code take what any code of the weight in its place may take: that much was in memory already."""
+    for name, module in instead.items():
+        weight = getattr(network.get_submodule(name), "weight", None) if _has(network, name) else None
+        for part in module.modules():
+            if isinstance(part, CodedLayer) and isinstance(weight, Tensor):
+                part.memory_limit = max(part.memory_limit, limit_of(tuple(weight.shape)))
+
+
+def _has(network: nn.Module, name: str) -> bool:
+    return name in dict(network.named_modules())
 
 
 def read_description(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:

@@ -64,7 +64,13 @@ def _by_layer(runs: list[View], decays: list[float], measure: str, title: str, u
     if not data:
         return None
     y = {"title": {"text": unit}, "rangemode": "tozero"}
-    return Figure(title, [Frame("", data)], layout(_axis(decays), y), height=300, looks="Both fall with decay.")
+    return Figure(
+        title,
+        [Frame("", data)],
+        layout(_axis(decays), y),
+        height=300,
+        looks="Where rank collapses, both fall with decay.",
+    )
 
 
 def _accuracy(runs: list[View], decays: list[float]) -> Figure | None:
