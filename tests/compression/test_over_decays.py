@@ -3,12 +3,14 @@ from dataclasses import replace
 import pytest
 from scipy.stats import spearmanr
 
+import deepcollapse.training.loop
 from deepcollapse.compression.layers import compressible_layers
 from deepcollapse.compression.low_rank.truncate import truncate
 from deepcollapse.compression.over_decays import decay_sweep
 from deepcollapse.compression.score import hits
 from deepcollapse.datasets import load
 from deepcollapse.errors import DataFileError, OptionError
+from deepcollapse.measurement import measure
 from deepcollapse.networks import load_weights
 from deepcollapse.records import Run
 from deepcollapse.training import Recipe
@@ -19,6 +21,14 @@ DECAYS = (0.0, 5e-3, 1e-2, 2e-2, 3e-2)
 RECIPE = Recipe(
     epochs=60, width=48, depth=3, per_class=40, rate=0.1, batch=64, measurements=2, parameters=("batch_norm=false",)
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_measures():
+    """Training measures everything, whatever other folders' tests have cut it down to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deepcollapse.training.loop, "measure", measure)
+        yield
 
 
 @pytest.fixture(scope="module")

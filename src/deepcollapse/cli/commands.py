@@ -65,20 +65,19 @@ def run(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> Command:
     """The command that the arguments ask for; usage errors and --help exit as is usual (2 and 0)."""
-    prog = "deepcollapse"
     if arguments[:2] == ["compress", "verify"]:  # a run of that name is ./verify
-        prog, arguments = f"{prog} compress", arguments[1:]
+        prog = "deepcollapse compress verify"
+        return tyro.cli(Verify, prog=prog, args=arguments[2:], config=CONFIG, registry=REGISTRY)
     train = tyro.conf.subcommand("train", default=Train(recipe=_base_recipe(arguments)))
     return tyro.cli(
         Annotated[Train, train]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Compress, tyro.conf.subcommand("compress")]
-        | Annotated[Verify, tyro.conf.subcommand("verify")]
         | Annotated[DecaySweep, tyro.conf.subcommand("decay-sweep")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Theory, tyro.conf.subcommand("theory")]
         | Annotated[List, tyro.conf.subcommand("list")],
-        prog=prog,
+        prog="deepcollapse",
         description=DESCRIPTION,
         args=arguments,
         config=CONFIG,

@@ -21,8 +21,6 @@ class Verify:
     """Check a compressed network or a container, to the last bit.
 
     Every digest, every code and its padding; exits with 1 where one is wrong.
-
-    `deepcollapse compress verify` and `deepcollapse verify` are the same.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
