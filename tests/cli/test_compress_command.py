@@ -51,6 +51,16 @@ def test_the_run_holds_the_network_its_numbers_and_a_page(compressed, run):
     assert "Accuracy over size" in (out / "report.html").read_text()
 
 
+def test_few_test_samples_are_joined_by_training_samples(run, call, tmp_path):
+    done = call("compress", run.path, "--out", tmp_path / "few")
+    told = " ".join(done.out.split())
+    assert "Networks are chosen by half the test samples, and because these are few by training samples too." in told
+    rows = Run.open(tmp_path / "few").records()
+    tried = rows[(rows.measure == "accuracy") & rows.step.notna()]["value"]
+    # 179 test samples, and 600 training samples.
+    assert all(round(value * 779, 6) == round(value * 779) for value in tried)
+
+
 def test_the_numbers_are_those_of_the_network_in_the_file(compressed, run):
     from deepcollapse.training.data import prepare
     from deepcollapse.training.evaluate import evaluate

@@ -95,7 +95,8 @@ def test_an_exported_network_is_named_with_what_it_takes(tmp_path, capsys):
 ])  # fmt: skip
 def test_beforehand_it_is_said_how_much_work_there_is(method, fine_tune, work, capsys):
     splits = SimpleNamespace(train=SimpleNamespace(name="digits"), test=object())
-    job = SimpleNamespace(method=method, fine_tune=fine_tune, seconds=60.0, splits=splits, target="at most 10 %")
+    how = {"method": method, "fine_tune": fine_tune, "seconds": 60.0, "target": "at most 10 %"}
+    job = SimpleNamespace(splits=splits, needs_more=False, **how)
     announce(job, "runs/it", "as drawn")  # pyright: ignore[reportArgumentType]
     told = " ".join(capsys.readouterr().out.split())
     assert told.endswith(f"Networks are chosen by half the test samples. {work}The best is measured at the end.")

@@ -18,6 +18,7 @@ SLOWER = 1.25
 def announce(job: "Job", name: str, origin: str) -> None:
     """What is about to be compressed, how, on which weights, and how much work that is."""
     chosen = "half the test samples" if job.splits.test else "the training samples, for there are no test samples"
+    chosen += ", and because these are few by training samples too" if job.needs_more else ""
     say(f"Compressing {name} on {job.splits.train.name} by {job.method}: {job.target}. Weights: {origin}.")
     say(f"Networks are chosen by {chosen}. {_work(job)}")
 

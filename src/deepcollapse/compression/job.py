@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from deepcollapse.compression.compressing import compress
 from deepcollapse.compression.files import FILE, export_network, load_compressed, save_compressed
 from deepcollapse.compression.outcome import Compressed
+from deepcollapse.compression.plan import first_samples
 from deepcollapse.compression.rows import CHOOSING, rows
 from deepcollapse.compression.search import Candidate
 from deepcollapse.compression.sizes import latencies
@@ -56,7 +57,7 @@ class Job:
         return compress(
             self.network,
             self.batches(self.splits.train, shuffled=True),
-            self.batches(self.halves[CHOOSING]),
+            self.choosing(),
             target=self.target,
             method=self.method,
             layers=self.layers or None,
@@ -69,6 +70,20 @@ class Job:
             bounds=self.bounds,
             watch=watch,
         )
+
+    def choosing(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """The batches that a network is chosen by: half the test samples, with training samples where these are few."""
+        batches = self.batches(self.halves[CHOOSING])
+        return [*batches, *first_samples(self.batches(self.splits.train))] if self.needs_more else batches
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether half the test samples are too few to tell the drop that is allowed (0.2 points for a size)."""
+        if self.splits.test is None:
+            return False
+        count = sum(len(y) for _, y in self.batches(self.halves[CHOOSING]))
+        drop = self.target.accuracy_drop
+        return count * (0.002 if drop is None else drop) < 2
 
     @property
     def halves(self) -> dict[str, Split]:
