@@ -1,3 +1,4 @@
+import copy
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from deepcollapse.compression import coded_layers
 from deepcollapse.compression.checked import check
 from deepcollapse.compression.coded_layers import code_layers
 from deepcollapse.compression.files import digest, export_network, load_compressed, save_compressed
@@ -277,4 +279,21 @@ def test_a_flipped_bit_of_the_description_is_found(compressed, tmp_path):
     assert flipped != data
     file.write_bytes(flipped)
     with pytest.raises(WeightsError, match="is damaged: it is not what was written"):
+        load_compressed(network(), file)
+
+
+def test_a_code_may_take_what_the_weight_in_its_place_took(compressed, tmp_path, monkeypatch):
+    file = saved(compressed, tmp_path / "it.safetensors")
+    monkeypatch.setattr(coded_layers, "MEMORY_LIMIT", 64)
+    assert torch.equal(load_compressed(network(), file)(inputs()), compressed(inputs()))
+    monkeypatch.setattr(coded_layers, "OF_DENSE", 0)
+    with pytest.raises(WeightsError, match=r"holds a code that cannot be read: 0\.code: .* pass a larger memory_limit"):
+        load_compressed(network(), file)
+
+
+def test_a_code_that_is_not_sound_is_refused_though_its_digest_fits(compressed, tmp_path):
+    broken = copy.deepcopy(compressed)
+    broken[0].code[0] ^= 1
+    file = save_compressed(broken, [change.name for change in changes(network(), compressed)], tmp_path / "it")
+    with pytest.raises(WeightsError, match=r"holds a code that cannot be read: 0\.code: "):
         load_compressed(network(), file)

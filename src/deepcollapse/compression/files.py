@@ -68,20 +68,21 @@ def load_compressed(network: nn.Module, path: str | Path) -> nn.Module:
         compressed = replaced(network, {name: module.to_empty(device="cpu") for name, module in instead.items()})
     except AttributeError as error:
         raise LayerNameError(f"{path} does not fit the network: {error}.") from error
-    return load_weights(compressed, path)
+    try:
+        return load_weights(compressed, path)
+    except RuntimeError as error:  # torch's way to say that a code is not sound
+        problems = " ".join(line.strip() for line in str(error).splitlines()[1:]) or str(error)
+        raise WeightsError(f"{path} holds a code that cannot be read: {problems}") from error
 
 
 def _allow_memory(network: nn.Module, instead: dict[str, nn.Module]) -> None:
     """Let a code take what any code of the weight in its place may take: that much was in memory already."""
+    layers = dict(network.named_modules())
     for name, module in instead.items():
-        weight = getattr(network.get_submodule(name), "weight", None) if _has(network, name) else None
+        weight = getattr(layers.get(name), "weight", None)
         for part in module.modules():
             if isinstance(part, CodedLayer) and isinstance(weight, Tensor):
                 part.memory_limit = max(part.memory_limit, limit_of(tuple(weight.shape)))
-
-
-def _has(network: nn.Module, name: str) -> bool:
-    return name in dict(network.named_modules())
 
 
 def read_description(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
