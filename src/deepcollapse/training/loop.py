@@ -43,6 +43,7 @@ def train(
     resume: bool = False,
     data_root: str | os.PathLike[str] | None = None,
     download: bool = False,
+    splits: Splits | None = None,
     watcher: Watcher | None = None,
 ) -> Run:
     """Train the network of a recipe, measure its layers as it goes, and leave a run folder at `out`.
@@ -52,11 +53,26 @@ def train(
     an untrained copy, shuffled labels, what theory's models predict, and how far each layer's weight is from rank K
     with what weight decay and variability allow. Each measured epoch leaves a checkpoint; with
     `resume` a stopped run goes on from it and ends with the same records, bit for bit on a CPU with as many threads.
+    `splits` are the data as `prepare` gives them, where they are at hand already.
 
     Raises RunError for a folder that is no such run or was begun on other data, DivergedError (what was recorded
     stands), BatchError where there is nothing to train on, and the errors of data sets, networks and measurement.
     """
-    splits = prepare(recipe, data_root, download)
+    splits = splits or prepare(recipe, data_root, download)
+    return begin(recipe, splits, out, device=device, threads=threads, resume=resume, watcher=watcher).finish()
+
+
+def begin(
+    recipe: Recipe,
+    splits: Splits,
+    out: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+) -> "Training":
+    """A run that is ready to train, in its folder; arguments and errors are those of `train`."""
     network = build_network(recipe, splits)
     place = Place.choose(recipe, device)
     _refuse_untrainable(recipe, splits, network)
@@ -73,14 +89,8 @@ def train(
         extra={"threads": threads, "train_note": splits.train.note, "test_note": splits.untested},
         resume=resume,
     )
-    return _trained(recipe, splits, network, run, place, watcher or Watcher())
-
-
-def _trained(recipe: Recipe, splits: Splits, network: nn.Module, run: Run, place: Place, watcher: Watcher) -> Run:
     _refuse_other_data(run, splits)
-    with place:
-        Training(recipe, splits, network, run, place, watcher).finish()
-    return run
+    return Training(recipe, splits, network, run, place, watcher or Watcher())
 
 
 def build_network(recipe: Recipe, splits: Splits) -> nn.Module:
@@ -137,8 +147,13 @@ class Training:
         self.tpt_onset: int | None = None
         self.tpt_onset_strict: int | None = None
 
-    def finish(self) -> None:
+    def finish(self) -> Run:
         """Go from the latest checkpoint, or from the start, to the last epoch."""
+        with self.place:
+            self._finish()
+        return self.run
+
+    def _finish(self) -> None:
         done = self._restore()
         left = range(0 if done is None else done + 1, self.recipe.epochs + 1)
         seconds = seconds_of_training(self.recipe, self.splits, self.network, self.place, left)
