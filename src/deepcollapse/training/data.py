@@ -52,7 +52,11 @@ class Splits:
 
 def prepare(recipe: Recipe, root: str | os.PathLike[str] | None = None, download: bool = False) -> Splits:
     """Load and prepare the data of a recipe; all draws follow its seed. Errors are those of `deepcollapse.datasets`."""
-    splits = _load(recipe, root, download)
+    return changed(load_splits(recipe.dataset, root, download), recipe)
+
+
+def changed(splits: Splits, recipe: Recipe) -> Splits:
+    """Data as they were loaded, thinned out, noised and standardised as a recipe says."""
     train, test = splits.train, splits.test
     if not isinstance(train, Dataset):
         _refuse_changes(recipe)
@@ -68,13 +72,13 @@ def prepare(recipe: Recipe, root: str | os.PathLike[str] | None = None, download
     return replace(splits, train=train, test=test)
 
 
-def _load(recipe: Recipe, root: str | os.PathLike[str] | None, download: bool) -> Splits:
+def load_splits(dataset: str, root: str | os.PathLike[str] | None = None, download: bool = False) -> Splits:
     """Both splits as they are; folders, hub data sets and the user's own data may have no test split."""
-    train = load(recipe.dataset, "train", root=root, download=download)
+    train = load(dataset, "train", root=root, download=download)
     try:
-        return Splits(train, load(recipe.dataset, "test", root=root, download=download))
+        return Splits(train, load(dataset, "test", root=root, download=download))
     except (BatchError, DataFileError, OptionError) as error:
-        if ":" not in recipe.dataset:
+        if ":" not in dataset:
             raise
         return Splits(train, None, untested=str(error))
 

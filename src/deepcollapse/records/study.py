@@ -1,0 +1,114 @@
+"""What a study found: a verdict for each claim with its evidence, and its charts, as one file of plain JSON."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from deepcollapse.errors import RunError
+from deepcollapse.records.charts import Shown, from_mapping, to_mapping
+from deepcollapse.records.files import atomic_write
+
+SCHEMA_VERSION = 1
+FILE = "study.json"
+Verdict = Literal["holds", "fails", "inconclusive", "not tested"]
+# From the one that settles a claim to the one that says least.
+VERDICTS: tuple[Verdict, ...] = ("fails", "inconclusive", "holds", "not tested")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a claim for one subject, such as "mnist, resnet18", and what it rests on.
+
+    `measured` is one sentence with the numbers, `numbers` the same by name, `why` says why nothing could be told or
+    tested, and `runs` are the runs that were looked at.
+    """
+
+    subject: str
+    verdict: Verdict
+    measured: str
+    numbers: Mapping[str, float | int | None] = field(default_factory=dict)
+    why: str = ""
+    runs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A sentence of the paper, the criterion that was fixed before the run, and the verdicts.
+
+    `ours` says that the criterion is this project's reading of a qualitative statement; `paper` is the paper's value.
+    """
+
+    id: str
+    sentence: str
+    criterion: str
+    judgements: Sequence[Judgement]
+    paper: str = ""
+    ours: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict over all subjects: a claim that fails for one of them fails, and so on down to "not tested".
+
+        >>> JudgedClaim("a", "s", "c", [Judgement("x", "holds", ""), Judgement("y", "fails", "")]).verdict
+        'fails'
+        """
+        found = {judgement.verdict for judgement in self.judgements}
+        return next((verdict for verdict in VERDICTS if verdict in found), "not tested")
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Everything that a page on a study shows, besides the runs themselves.
+
+    `scaled_down` says, a sentence each, in what the study differs from the published one; `failures` names runs that
+    came to nothing.
+    """
+
+    study: str
+    title: str
+    citation: str
+    summary: str
+    scale: str
+    words: str
+    scaled_down: Sequence[str]
+    seconds: float
+    runs: int
+    failures: Sequence[str]
+    claims: Sequence[JudgedClaim]
+    shown: Sequence[Shown]
+    provenance: Mapping[str, Any]
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `study.json` in a folder. Raises RunError where that cannot be done."""
+        values = asdict(self) | {"schema_version": SCHEMA_VERSION, "shown": [to_mapping(one) for one in self.shown]}
+        values["claims"] = [asdict(claim) | {"verdict": claim.verdict} for claim in self.claims]
+        return atomic_write(Path(folder) / FILE, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "StudyRecord":
+        """The record in a study's folder. Raises RunError where there is none that can be read."""
+        path = Path(folder) / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if (version := values.pop("schema_version")) != SCHEMA_VERSION:
+                raise RunError(
+                    f"{path} has version {version}, and this deepcollapse reads version {SCHEMA_VERSION}. "
+                    "Use the deepcollapse that wrote it."
+                )
+            claims = tuple(_claim(claim) for claim in values["claims"])
+            return cls(**{**values, "claims": claims, "shown": tuple(from_mapping(one) for one in values["shown"])})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, RunError):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(
+                f"{path} cannot be read as what a study found ({reason}). Name the folder of `deepcollapse reproduce`."
+            ) from error
+
+
+def _claim(values: Mapping[str, Any]) -> JudgedClaim:
+    kept = {name: value for name, value in values.items() if name != "verdict"}
+    return JudgedClaim(**{**kept, "judgements": tuple(Judgement(**judgement) for judgement in values["judgements"])})

@@ -1,0 +1,22 @@
+"""Papers as commands: each study is one readable file with recipes, measurements, charts and claims.
+
+`find("papyan2020")` gives the study, `reproduce(study, out, scale="laptop")` runs it and judges its claims.
+"""
+
+import importlib
+
+from deepcollapse.errors import UnknownNameError
+from deepcollapse.studies.study import SCALES, Scale, Study
+
+# What each study is about, in the words of `deepcollapse list studies`; the module has the study's name.
+STUDIES: dict[str, str] = {}
+
+
+def find(name: str) -> Study:
+    """The study of that name. Raises UnknownNameError where there is none."""
+    if name not in STUDIES:
+        raise UnknownNameError(f"there is no study {name!r}; there are {', '.join(STUDIES)}.")
+    return importlib.import_module(f"deepcollapse.studies.{name}").STUDY
+
+
+__all__ = ["SCALES", "STUDIES", "Scale", "Study", "find"]

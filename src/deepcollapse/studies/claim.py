@@ -1,0 +1,42 @@
+"""A claim: a sentence of a paper made checkable, with a criterion that is fixed before anything is run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepcollapse.records.study import JudgedClaim, Judgement
+
+if TYPE_CHECKING:
+    from deepcollapse.studies.evidence import Evidence
+
+
+class MissingEvidence(Exception):
+    """What a claim needs was not measured, at this scale or because runs failed; the message says what."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper, what must be measured for it to hold, and the function that decides.
+
+    `judge` gives a judgement for each subject (a data set and network, say); it raises `MissingEvidence` where the
+    evidence holds too little. `paper` is the paper's own value, `ours` says that the criterion is our reading.
+    """
+
+    id: str
+    sentence: str
+    criterion: str
+    judge: "Callable[[Evidence], Iterable[Judgement]]"
+    paper: str = ""
+    ours: bool = False
+
+    def judged(self, evidence: "Evidence") -> JudgedClaim:
+        """The claim with its verdicts; "not tested", with the reason, where the evidence holds too little."""
+        try:
+            found = tuple(self.judge(evidence)) or (_untested("nothing was run for it"),)
+        except MissingEvidence as missing:
+            found = (_untested(str(missing)),)
+        return JudgedClaim(self.id, self.sentence, self.criterion, found, self.paper, self.ours)
+
+
+def _untested(why: str) -> Judgement:
+    return Judgement("all", "not tested", "", why=why)

@@ -1,0 +1,122 @@
+"""What "falls", "rises" and "more than" mean, decided once for all claims and before any run.
+
+A statistic is worked out for each seed; its median decides. Where the middle half of the seeds lies on both sides of
+the criterion, the seeds do not settle the matter, and the verdict is "inconclusive".
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy
+from scipy import stats
+
+from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.studies.claim import MissingEvidence
+from deepcollapse.studies.evidence import HEAD_INPUT, Finished
+
+FEWEST_SEEDS = 3
+FEWEST_VALUES = 5
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+    """The rank correlation of two lists; 0 where one of them is constant: what does not change does not follow.
+
+    >>> spearman([1, 2, 3], [9, 4, 1]), spearman([1, 2, 3], [5, 5, 5])
+    (-1.0, 0.0)
+    """
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return 0.0
+    return float(f"{stats.spearmanr(x, y).statistic:.12g}")
+
+
+def settled(values: Sequence[float], at_most: float, *, fewest: int = FEWEST_SEEDS) -> Verdict:
+    """Whether a statistic, one value a seed, is at most so large: by its median, where the middle half agrees with it.
+
+    Raises MissingEvidence for fewer than `fewest` seeds.
+
+    >>> settled([0.1, 0.2, 0.3], 0.5), settled([0.6, 0.7, 0.9], 0.5), settled([0.1, 0.45, 0.9], 0.5)
+    ('holds', 'fails', 'inconclusive')
+    """
+    if len(values) < fewest:
+        raise MissingEvidence(f"the criterion is for at least {fewest} seeds, and {len(values)} came to their end")
+    if any(map(math.isnan, values)):
+        return "inconclusive"
+    low, middle, high = numpy.quantile(values, [0.25, 0.5, 0.75])
+    if low <= at_most < high:
+        return "inconclusive"
+    return "holds" if middle <= at_most else "fails"
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on several things that must all hold.
+
+    >>> worst(["holds", "inconclusive"])
+    'inconclusive'
+    """
+    return next(verdict for verdict in ("fails", "inconclusive", "not tested", "holds") if verdict in verdicts)
+
+
+def falls_over_terminal_phase(
+    subject: str, runs: Sequence[Finished], measure: str, layer: str = HEAD_INPUT, split: str | None = "train"
+) -> Judgement:
+    """Whether a measure falls in the terminal phase: correlation with the epoch <= -0.5, end over onset <= 0.5.
+
+    A measure of 0 at onset and at the end counts as fallen already: nothing is left to fall.
+    """
+    reached = [run for run in runs if run.onset is not None]
+    if 2 * len(reached) < len(runs):
+        told = f"{len(reached)} of {len(runs)} runs reached the terminal phase"
+        return Judgement(subject, "fails", told, {"reached": len(reached)}, runs=[run.name for run in runs])
+    found = [_fall(run, measure, layer, split) for run in reached]
+    correlations, ratios = [c for c, _ in found], [r for _, r in found]
+    verdict = worst([settled(correlations, -0.5), settled(ratios, 0.5)])
+    told = f"end/onset {middle(ratios)}, correlation with the epoch {middle(correlations)}"
+    numbers = {"end_over_onset": median(ratios), "correlation": median(correlations), "seeds": len(reached)}
+    return Judgement(subject, verdict, told, numbers, runs=[run.name for run in reached])
+
+
+def _fall(run: Finished, measure: str, layer: str, split: str | None) -> tuple[float, float]:
+    series = run.series(measure, layer, split)
+    phase = series[series.index >= run.onset]
+    if len(phase) < 3:
+        return 0.0, 1.0  # the phase was not watched for long enough to see anything fall
+    start, end = float(phase.iloc[0]), float(phase.iloc[-1])
+    if start == 0:
+        return (-1.0, 0.0) if end == 0 else (1.0, math.inf)
+    return spearman([*phase.index], [*phase]), end / start
+
+
+def falls_with(
+    subject: str, values: Mapping[int, Sequence[tuple[float, float]]], name: str, *, at_most: float = -0.8
+) -> Judgement:
+    """Whether a quantity falls with a setting: `values` has the points (setting, quantity) of each seed.
+
+    The rank correlation is at most -0.8, over at least five values of the setting; give the negated quantity for one
+    that rises. Raises MissingEvidence for fewer.
+    """
+    fewest = min((len({x for x, _ in points}) for points in values.values()), default=0)
+    if fewest < FEWEST_VALUES:
+        raise MissingEvidence(f"the criterion is for at least {FEWEST_VALUES} values of {name}, and {fewest} came out")
+    found = [spearman([x for x, _ in points], [y for _, y in points]) for points in values.values()]
+    told = f"correlation with {name} {middle(found)}"
+    return Judgement(subject, settled(found, at_most), told, {"correlation": median(found), "seeds": len(found)})
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The median of the finite values; None where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(numpy.median(finite)) if finite else None
+
+
+def middle(values: Sequence[float]) -> str:
+    """The median in words, with the range over the seeds.
+
+    >>> middle([0.25, 0.5, 1.0]), middle([0.25])
+    ('0.5 (0.25 to 1 over 3 seeds)', '0.25')
+    """
+    known = median(values)
+    if known is None:
+        return "undefined"
+    if len(values) == 1:
+        return f"{known:.3g}"
+    return f"{known:.3g} ({min(values):.3g} to {max(values):.3g} over {len(values)} seeds)"

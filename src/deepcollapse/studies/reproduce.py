@@ -1,0 +1,166 @@
+"""Reproducing a paper: run its study, judge its claims, and leave a record that a page is drawn from."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepcollapse.errors import DataFileError, MissingExtraError, RunError
+from deepcollapse.records import environment
+from deepcollapse.records.study import StudyRecord
+from deepcollapse.studies.claim import MissingEvidence
+from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.study import Scale, ScaleName, Study, Task
+from deepcollapse.sweeps import Sweep, run_sweep
+from deepcollapse.sweeps.data import Shelf
+from deepcollapse.sweeps.engines import Engine
+from deepcollapse.sweeps.job import Outcome
+from deepcollapse.sweeps.trained import Trained
+from deepcollapse.sweeps.watch import SweepWatcher
+from deepcollapse.training.place import Place
+from deepcollapse.training.recipe import Recipe
+
+
+class StudyWatcher(SweepWatcher):
+    """Whoever watches a study: its sweep of runs, then its computations."""
+
+    def computing(self, name: str, share: float) -> None:
+        """So much of a computation is done."""
+        del name, share
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a study is run; plain values."""
+
+    device: str | None = None
+    threads: int | None = None
+    data_root: str | os.PathLike[str] | None = None
+    download: bool = False
+    engine: Engine | None = None
+
+
+def reproduce(
+    study: Study,
+    out: str | os.PathLike[str],
+    *,
+    scale: Scale | ScaleName = "laptop",
+    setting: Setting = Setting(),
+    watcher: StudyWatcher | None = None,
+) -> StudyRecord:
+    """Run a study in the folder `out` (what is there already is not run again), judge its claims, and write study.json.
+
+    A data set that is not on this machine is left out, which the record says. Runs that fail are named in the record,
+    and claims that lack them are not tested. Raises RunError where the folder holds another study or scale.
+    """
+    start, folder, watcher = time.perf_counter(), Path(out), watcher or StudyWatcher()
+    scale_name = scale if isinstance(scale, str) else "own"
+    asked = study.scales[scale] if isinstance(scale, str) else scale
+    shelf = Shelf(setting.data_root, setting.download)
+    kept, left_out = _with_data(asked, shelf)
+    recipes = tuple(study.recipes(kept)) if kept.datasets else ()
+    outcomes = _run(study, recipes, folder, setting, watcher)
+    runs = [_finished(outcome, recipe, shelf, setting) for recipe, outcome in outcomes if outcome.state == "done"]
+    evidence = Evidence(kept, runs, _computed(study, kept, runs, folder, setting, watcher))
+    record = StudyRecord(
+        study=study.name,
+        title=study.title,
+        citation=study.citation,
+        summary=study.summary,
+        scale=scale_name,
+        words=kept.words,
+        scaled_down=(*kept.scaled_down, *left_out),
+        seconds=time.perf_counter() - start,
+        runs=len(runs),
+        failures=[
+            f"{outcome.key}: {outcome.error or outcome.state}" for _, outcome in outcomes if outcome.state != "done"
+        ],
+        claims=[claim.judged(evidence) for claim in study.claims],
+        shown=_shown(study, evidence),
+        provenance=environment() | {"device": _device(setting), "settings": _plain(kept)},
+    )
+    record.write(folder)
+    return record
+
+
+def _with_data(scale: Scale, shelf: Shelf) -> tuple[Scale, tuple[str, ...]]:
+    """The scale without the data sets that are not to be had here, and a sentence on each of these."""
+    kept, told = [], []
+    for name in scale.datasets:
+        try:
+            shelf.raw(name)
+            kept.append(name)
+        except (DataFileError, MissingExtraError) as error:
+            told.append(f"{name} was left out: {error}")
+    return replace(scale, datasets=tuple(kept)), tuple(told)
+
+
+def _run(
+    study: Study, recipes: Sequence[Recipe], folder: Path, setting: Setting, watcher: StudyWatcher
+) -> list[tuple[Recipe, Outcome]]:
+    if not recipes:
+        return []
+    sweep = Sweep(tuple(recipes), study.afterwards)
+    outcomes = run_sweep(
+        sweep,
+        folder / "sweep",
+        engine=setting.engine,
+        device=setting.device,
+        threads=setting.threads,
+        data_root=setting.data_root,
+        download=setting.download,
+        watcher=watcher,
+    )
+    return list(zip(sweep.recipes, outcomes, strict=True))
+
+
+def _finished(outcome: Outcome, recipe: Recipe, shelf: Shelf, setting: Setting) -> Finished:
+    def opened() -> Trained:
+        from deepcollapse.records import Run
+
+        run = Run.open(outcome.run)
+        place = Place.choose(recipe, setting.device).with_threads(run.provenance["threads"])
+        return Trained(recipe, run, shelf.of(recipe), place)
+
+    return Finished.at(recipe, outcome.run, opened)
+
+
+def _computed(
+    study: Study, scale: Scale, runs: Sequence[Finished], folder: Path, setting: Setting, watcher: StudyWatcher
+) -> dict[str, Any]:
+    """The tables of a study's computations; one that lacks what it needs gives none."""
+    tables = {}
+    for computation in study.computations:
+
+        def told(share: float, name: str = computation.name) -> None:
+            watcher.computing(name, share)
+
+        path = folder / "tables" / f"{computation.name}.jsonl"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            task = Task(scale, path, runs, setting.device, setting.threads, told)
+            tables[computation.name] = computation.compute(task)
+        except MissingEvidence:
+            continue
+        except OSError as error:
+            raise RunError(f"what {study.name} computes cannot be kept in {path}: {error}. Free some space.") from error
+    return tables
+
+
+def _shown(study: Study, evidence: Evidence) -> tuple[Any, ...]:
+    try:
+        return tuple(study.show(evidence))
+    except MissingEvidence:
+        return ()
+
+
+def _device(setting: Setting) -> str:
+    return Place.choose(Recipe(), setting.device).describe()
+
+
+def _plain(scale: Scale) -> dict[str, Any]:
+    return {"datasets": list(scale.datasets), "networks": list(scale.networks), "seeds": list(scale.seeds)} | {
+        name: value if isinstance(value, int | float | str) else str(value) for name, value in scale.settings.items()
+    }

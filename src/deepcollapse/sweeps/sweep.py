@@ -1,0 +1,90 @@
+"""A sweep: recipes that belong together, each once. Imports no torch."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deepcollapse.errors import OptionError
+from deepcollapse.records import digest_of
+from deepcollapse.training.kinds import plain
+from deepcollapse.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Recipes that belong together, and what is measured of each trained network besides what training records.
+
+    A recipe that is given twice counts once. `afterwards` names a function as package.module:function, which takes a
+    `Trained` and gives records.
+
+    Raises OptionError where there is no recipe.
+
+    >>> sweep = Sweep.grid(Recipe(epochs=3), rate=[0.1, 0.01], seed=range(3))
+    >>> len(sweep.recipes), sweep.axes()
+    (6, {'seed': (0, 1, 2), 'rate': (0.1, 0.01)})
+    """
+
+    recipes: tuple[Recipe, ...]
+    afterwards: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keep each recipe once."""
+        object.__setattr__(self, "recipes", tuple(dict.fromkeys(self.recipes)))
+        if not self.recipes:
+            raise OptionError("a sweep needs at least one recipe; got none.")
+
+    @classmethod
+    def grid(cls, base: Recipe, *, afterwards: str | None = None, **axes: Sequence[Any]) -> "Sweep":
+        """Every combination of the settings' values; the others are those of `base`.
+
+        Raises OptionError for a setting that recipes do not have, without values, or with one that it cannot take.
+        """
+        known = base.to_mapping() | {name: None for name in Recipe.__dataclass_fields__}
+        for name, values in axes.items():
+            if name not in known:
+                raise OptionError(f"a recipe has no setting {name!r}; it has {', '.join(sorted(known))}.")
+            if not len(values):
+                raise OptionError(f"{name} is to be swept, and no value was given for it.")
+        combined = itertools.product(*axes.values())
+        recipes = (Recipe.from_mapping(_changed(base, dict(zip(axes, values, strict=True)))) for values in combined)
+        return cls(tuple(recipes), afterwards)
+
+    def named(self) -> dict[str, Recipe]:
+        """The recipes by their digests, which are the names of their runs."""
+        return {key_of(recipe): recipe for recipe in self.recipes}
+
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """The settings in which the recipes differ, each with its values in the order in which they come."""
+        fields = Recipe.__dataclass_fields__
+        values = {name: tuple(dict.fromkeys(getattr(recipe, name) for recipe in self.recipes)) for name in fields}
+        return {name: found for name, found in values.items() if len(found) > 1}
+
+    def joined(self, other: "Sweep") -> "Sweep":
+        """The recipes of both; what is measured afterwards is the other's."""
+        return replace(other, recipes=self.recipes + other.recipes)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The sweep as plain values."""
+        return {"afterwards": self.afterwards, "recipes": [recipe.to_mapping() for recipe in self.recipes]}
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Sweep":
+        """The sweep that `to_mapping` wrote. Raises OptionError for what no recipe can be."""
+        return cls(tuple(Recipe.from_mapping(recipe) for recipe in values["recipes"]), values["afterwards"])
+
+
+def key_of(recipe: Recipe) -> str:
+    """The name of a recipe's run: the digest of everything that decides what it gives."""
+    return digest_of(recipe.to_mapping())
+
+
+def _changed(base: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {name: field.type for name, field in Recipe.__dataclass_fields__.items()}
+    given = {name: _as_toml(value, kinds[name]) for name, value in values.items() if value is not None}
+    return {name: value for name, value in base.to_mapping().items() if name not in values} | given
+
+
+def _as_toml(value: Any, kind: Any) -> Any:
+    value = plain(value, kind)
+    return list(value) if isinstance(value, tuple) else value
