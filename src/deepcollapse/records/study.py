@@ -56,7 +56,8 @@ class JudgedClaim:
         'fails'
         """
         found = {judgement.verdict for judgement in self.judgements}
-        return next((verdict for verdict in VERDICTS if verdict in found), "not tested")
+        said: list[Verdict] = [verdict for verdict in VERDICTS if verdict in found]
+        return said[0] if said else "not tested"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ the criterion, the seeds do not settle the matter, and the verdict is "inconclus
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy
 from scipy import stats
@@ -18,7 +19,7 @@ FEWEST_SEEDS = 3
 FEWEST_VALUES = 5
 
 
-def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+def spearman(x: Sequence[float | int], y: Sequence[float | int]) -> float:
     """The rank correlation of two lists; 0 where one of them is constant: what does not change does not follow.
 
     >>> spearman([1, 2, 3], [9, 4, 1]), spearman([1, 2, 3], [5, 5, 5])
@@ -26,25 +27,35 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
     """
     if len(set(x)) < 2 or len(set(y)) < 2:
         return 0.0
-    return float(f"{stats.spearmanr(x, y).statistic:.12g}")
+    found: Any = stats.spearmanr(x, y)
+    return float(f"{found.statistic:.12g}")  # 1 for equal orders, not 0.9999999999999999
 
 
-def settled(values: Sequence[float], at_most: float, *, fewest: int = FEWEST_SEEDS) -> Verdict:
-    """Whether a statistic, one value a seed, is at most so large: by its median, where the middle half agrees with it.
+def settled(
+    values: Sequence[float | int],
+    *,
+    at_most: float | int = math.inf,
+    at_least: float | int = -math.inf,
+    fewest: int = FEWEST_SEEDS,
+) -> Verdict:
+    """Whether a statistic, one value a seed, lies within limits: by its median, where the middle half agrees with it.
 
     Raises MissingEvidence for fewer than `fewest` seeds.
 
-    >>> settled([0.1, 0.2, 0.3], 0.5), settled([0.6, 0.7, 0.9], 0.5), settled([0.1, 0.45, 0.9], 0.5)
-    ('holds', 'fails', 'inconclusive')
+    >>> settled([0.1, 0.2, 0.3], at_most=0.5), settled([0.6, 0.7, 0.9], at_most=0.5)
+    ('holds', 'fails')
+    >>> settled([0.1, 0.45, 0.9], at_most=0.5)
+    'inconclusive'
     """
     if len(values) < fewest:
         raise MissingEvidence(f"the criterion is for at least {fewest} seeds, and {len(values)} came to their end")
     if any(map(math.isnan, values)):
         return "inconclusive"
-    low, middle, high = numpy.quantile(values, [0.25, 0.5, 0.75])
-    if low <= at_most < high:
+    quartiles = numpy.quantile(values, [0.25, 0.5, 0.75])
+    within = [at_least <= quartile <= at_most for quartile in quartiles]
+    if len(set(within)) > 1:
         return "inconclusive"
-    return "holds" if middle <= at_most else "fails"
+    return "holds" if within[1] else "fails"
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -69,7 +80,7 @@ def falls_over_terminal_phase(
         return Judgement(subject, "fails", told, {"reached": len(reached)}, runs=[run.name for run in runs])
     found = [_fall(run, measure, layer, split) for run in reached]
     correlations, ratios = [c for c, _ in found], [r for _, r in found]
-    verdict = worst([settled(correlations, -0.5), settled(ratios, 0.5)])
+    verdict = worst([settled(correlations, at_most=-0.5), settled(ratios, at_most=0.5)])
     told = f"end/onset {middle(ratios)}, correlation with the epoch {middle(correlations)}"
     numbers = {"end_over_onset": median(ratios), "correlation": median(correlations), "seeds": len(reached)}
     return Judgement(subject, verdict, told, numbers, runs=[run.name for run in reached])
@@ -77,7 +88,7 @@ def falls_over_terminal_phase(
 
 def _fall(run: Finished, measure: str, layer: str, split: str | None) -> tuple[float, float]:
     series = run.series(measure, layer, split)
-    phase = series[series.index >= run.onset]
+    phase: Any = series[series.index >= run.onset]
     if len(phase) < 3:
         return 0.0, 1.0  # the phase was not watched for long enough to see anything fall
     start, end = float(phase.iloc[0]), float(phase.iloc[-1])
@@ -87,7 +98,11 @@ def _fall(run: Finished, measure: str, layer: str, split: str | None) -> tuple[f
 
 
 def falls_with(
-    subject: str, values: Mapping[int, Sequence[tuple[float, float]]], name: str, *, at_most: float = -0.8
+    subject: str,
+    values: Mapping[int, Sequence[tuple[float | int, float | int]]],
+    name: str,
+    *,
+    at_most: float | int = -0.8,
 ) -> Judgement:
     """Whether a quantity falls with a setting: `values` has the points (setting, quantity) of each seed.
 
@@ -99,16 +114,18 @@ def falls_with(
         raise MissingEvidence(f"the criterion is for at least {FEWEST_VALUES} values of {name}, and {fewest} came out")
     found = [spearman([x for x, _ in points], [y for _, y in points]) for points in values.values()]
     told = f"correlation with {name} {middle(found)}"
-    return Judgement(subject, settled(found, at_most), told, {"correlation": median(found), "seeds": len(found)})
+    return Judgement(
+        subject, settled(found, at_most=at_most), told, {"correlation": median(found), "seeds": len(found)}
+    )
 
 
-def median(values: Sequence[float]) -> float | None:
+def median(values: Sequence[float | int]) -> float | None:
     """The median of the finite values; None where there is none."""
     finite = [value for value in values if math.isfinite(value)]
     return float(numpy.median(finite)) if finite else None
 
 
-def middle(values: Sequence[float]) -> str:
+def middle(values: Sequence[float | int]) -> str:
     """The median in words, with the range over the seeds.
 
     >>> middle([0.25, 0.5, 1.0]), middle([0.25])

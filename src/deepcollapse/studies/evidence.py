@@ -54,7 +54,8 @@ class Finished:
         self, measure: str, layer: str = HEAD_INPUT, split: str | None = "train", baseline: str | None = None
     ) -> pandas.DataFrame:
         """The rows of one quantity; none where it was not measured. A split of None is that of weights."""
-        return self._groups.get((measure, layer, split, baseline), self.records.iloc[:0])
+        found = self._groups.get((measure, layer, split, baseline))
+        return self.records.iloc[:0] if found is None else found
 
     def series(
         self, measure: str, layer: str = HEAD_INPUT, split: str | None = "train", baseline: str | None = None
@@ -82,12 +83,12 @@ class Finished:
 
     def layers_with(self, measure: str) -> tuple[str, ...]:
         """The layers that a measure was taken of, in the order of the records."""
-        own = self.records[(self.records["measure"] == measure) & self.records["baseline"].isna()]
+        own: Any = self.records[(self.records["measure"] == measure) & self.records["baseline"].isna()]
         return tuple(own["layer"].unique())
 
     def array(self, measure: str, layer: str, split: str | None = "train", epoch: int | None = None) -> Any:
         """An array of the run, of the last epoch where none is named. Raises MissingEvidence where there is none."""
-        rows = self.rows(measure, layer, split)
+        rows: Any = self.rows(measure, layer, split)
         rows = rows[rows["array"].notna()]
         rows = rows if epoch is None else rows[rows["epoch"] == epoch]
         if not len(rows):
