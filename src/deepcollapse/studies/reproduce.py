@@ -9,7 +9,7 @@ from typing import Any
 
 from deepcollapse.errors import DataFileError, MissingExtraError, RunError
 from deepcollapse.records import environment
-from deepcollapse.records.study import StudyRecord
+from deepcollapse.records.study import FILE, StudyRecord
 from deepcollapse.studies.claim import MissingEvidence
 from deepcollapse.studies.evidence import Evidence, Finished
 from deepcollapse.studies.study import Scale, ScaleName, Study, Task
@@ -21,14 +21,6 @@ from deepcollapse.sweeps.trained import Trained
 from deepcollapse.sweeps.watch import SweepWatcher
 from deepcollapse.training.place import Place
 from deepcollapse.training.recipe import Recipe
-
-
-class StudyWatcher(SweepWatcher):
-    """Whoever watches a study: its sweep of runs, then its computations."""
-
-    def computing(self, name: str, share: float) -> None:
-        """So much of a computation is done."""
-        del name, share
 
 
 @dataclass(frozen=True)
@@ -47,16 +39,19 @@ def reproduce(
     out: str | os.PathLike[str],
     *,
     scale: Scale | ScaleName = "laptop",
+    called: str | None = None,
     setting: Setting = Setting(),
-    watcher: StudyWatcher | None = None,
+    watcher: SweepWatcher | None = None,
 ) -> StudyRecord:
     """Run a study in the folder `out` (what is there already is not run again), judge its claims, and write study.json.
 
     A data set that is not on this machine is left out, which the record says. Runs that fail are named in the record,
-    and claims that lack them are not tested. Raises RunError where the folder holds another study or scale.
+    and claims that lack them are not tested. `called` is what the record calls a scale
+    that is given as a value. Raises RunError where the folder holds another study.
     """
-    start, folder, watcher = time.perf_counter(), Path(out), watcher or StudyWatcher()
-    scale_name = scale if isinstance(scale, str) else "own"
+    start, folder, watcher = time.perf_counter(), Path(out), watcher or SweepWatcher()
+    scale_name = called or (scale if isinstance(scale, str) else "own")
+    _refuse_other(study, folder)
     asked = study.scales[scale] if isinstance(scale, str) else scale
     shelf = Shelf(setting.data_root, setting.download)
     kept, left_out = _with_data(asked, shelf)
@@ -85,6 +80,11 @@ def reproduce(
     return record
 
 
+def _refuse_other(study: Study, folder: Path) -> None:
+    if (folder / FILE).is_file() and (other := StudyRecord.read(folder).study) != study.name:
+        raise RunError(f"{folder} holds the study {other}, not {study.name}. Choose another folder with --out.")
+
+
 def _with_data(scale: Scale, shelf: Shelf) -> tuple[Scale, tuple[str, ...]]:
     """The scale without the data sets that are not to be had here, and a sentence on each of these."""
     kept, told = [], []
@@ -98,7 +98,7 @@ def _with_data(scale: Scale, shelf: Shelf) -> tuple[Scale, tuple[str, ...]]:
 
 
 def _run(
-    study: Study, recipes: Sequence[Recipe], folder: Path, setting: Setting, watcher: StudyWatcher
+    study: Study, recipes: Sequence[Recipe], folder: Path, setting: Setting, watcher: SweepWatcher
 ) -> list[tuple[Recipe, Outcome]]:
     if not recipes:
         return []
@@ -128,7 +128,7 @@ def _finished(outcome: Outcome, recipe: Recipe, shelf: Shelf, setting: Setting) 
 
 
 def _computed(
-    study: Study, scale: Scale, runs: Sequence[Finished], folder: Path, setting: Setting, watcher: StudyWatcher
+    study: Study, scale: Scale, runs: Sequence[Finished], folder: Path, setting: Setting, watcher: SweepWatcher
 ) -> dict[str, Any]:
     """The tables of a study's computations; one that lacks what it needs gives none."""
     tables = {}

@@ -18,6 +18,10 @@ class SweepWatcher:
         """A run has reached an epoch."""
         del key, epoch, epochs
 
+    def computing(self, name: str, share: float) -> None:
+        """So much of something that is no run is done; sweeps alone have nothing of the kind."""
+        del name, share
+
     def ended(self, outcome: "Outcome") -> None:
         """A run has come to its end, or was found there."""
         del outcome

@@ -1,0 +1,157 @@
+"""`deepcollapse reproduce`: a paper's experiment as one command, with a verdict for each of its claims."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from deepcollapse.cli.engines import EngineName, engine_of
+from deepcollapse.cli.runs import RUNS
+from deepcollapse.cli.terminal import Interrupted, duration, say, say_json, show_table
+
+if TYPE_CHECKING:
+    from deepcollapse.records.study import StudyRecord
+    from deepcollapse.studies.dry_run import Estimate
+    from deepcollapse.studies.study import Scale, Study
+
+SIGNS = {"holds": "✓ holds", "fails": "✗ fails", "inconclusive": "? inconclusive", "not tested": "- not tested"}
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run a paper's experiment, judge its claims, and write a page.
+
+    What is there already is not run again: the same command goes on with a study that was stopped.
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Which study: a name of `deepcollapse list studies`."""
+    scale: Literal["smoke", "laptop", "gpu", "paper"] | None = None
+    """How much of it: smoke takes seconds, laptop some minutes, gpu and paper are the published set-ups. Without it,
+    gpu where there is CUDA and laptop elsewhere."""
+    datasets: tuple[str, ...] = ()
+    """Other data sets than the scale's."""
+    networks: tuple[str, ...] = ()
+    """Other networks than the scale's."""
+    seeds: int | None = None
+    """So many seeds, in place of the scale's."""
+    dry_run: bool = False
+    """Build everything, run one step of each network, and say what the whole would cost; nothing is trained."""
+    out: Path | None = None
+    """Folder of the study; NAME-SCALE in the folder runs where not given."""
+    jobs: int = 1
+    """Worker processes."""
+    engine: EngineName = "auto"
+    """Where runs are run; auto trains small networks that differ only in seed, decay or rate as one program."""
+    address: str | None = None
+    """Of the Ray cluster; one on this machine where not given."""
+    device: str | None = None
+    """cpu, cuda or cuda:1; CUDA where there is one, if not given."""
+    threads: int | None = None
+    """Threads for computing; as many as serve the size of the work, if not given."""
+    data_root: Path | None = None
+    """Where data sets lie; the environment variable DEEPCOLLAPSE_DATA or a cache folder, if not given."""
+    download: bool = False
+    """Download data sets from their public source if they are not there."""
+    json: bool = False
+    """Print the result as JSON, and nothing else."""
+
+    def run(self) -> int:
+        """Run the study, then show its verdicts and where the page is."""
+        from deepcollapse.studies import find
+
+        study = find(self.name)
+        name = self.scale or _serving()
+        scale = self._asked(study.scales[name])
+        if self.dry_run:
+            return self._estimate(study, scale, name)
+        out = self.out or RUNS / f"{self.name}-{name}{'' if scale == study.scales[name] else '-own'}"
+        record = self._reproduced(study, scale, name, out)
+        from deepcollapse.report.study import write_study_page
+
+        page = write_study_page(out, out / "report.html")
+        if self.json:
+            say_json({"page": str(page), "folder": str(out), **_facts(record)})
+        else:
+            show_verdicts(record)
+            print(f"\nPage: {page}")
+        return 0
+
+    def _asked(self, scale: "Scale") -> "Scale":
+        """The scale with what the flags replace."""
+        given = {name: getattr(self, name) for name in ("datasets", "networks") if getattr(self, name)}
+        scale = replace(scale, **given)
+        return scale if self.seeds is None else scale.with_seeds(self.seeds)
+
+    def _reproduced(self, study: "Study", scale: "Scale", name: str, out: Path) -> "StudyRecord":
+        from deepcollapse.cli.study_progress import StudyProgress
+        from deepcollapse.studies.reproduce import Setting, reproduce
+
+        engine = engine_of(self.engine, self.jobs, self.address)
+        setting = Setting(self.device, self.threads, self.data_root, self.download, engine)
+        if not self.json:
+            say(f"{study.title}: {scale.words} Folder: {out}")
+        try:
+            with StudyProgress(quiet=self.json) as progress:
+                return reproduce(study, out, scale=scale, called=name, setting=setting, watcher=progress)
+        except KeyboardInterrupt:
+            kept = f"Stopped; {out} keeps what was run. The same command goes on with it."
+            raise Interrupted(kept) from None
+
+    def _estimate(self, study: "Study", scale: "Scale", name: str) -> int:
+        from deepcollapse.studies.dry_run import dry_run
+        from deepcollapse.sweeps.data import Shelf
+
+        estimate = dry_run(study, scale, Shelf(self.data_root, self.download), self.device, self.threads)
+        if self.json:
+            say_json({"study": self.name, "scale": name, "seconds": estimate.seconds, **asdict(estimate)})
+        else:
+            show_estimate(study, scale, name, estimate)
+        return 0
+
+
+def show_verdicts(record: "StudyRecord") -> None:
+    """The claims with their verdicts, and for each what was measured."""
+    rows = []
+    for claim in record.claims:
+        for judgement in claim.judgements:
+            told = judgement.measured or judgement.why
+            where = f"{judgement.subject}: " if len(claim.judgements) > 1 else ""
+            rows.append((claim.id if judgement is claim.judgements[0] else "", SIGNS[judgement.verdict], where + told))
+    print()
+    show_table(("claim", "verdict", "measured"), rows, right=())
+    for failure in record.failures:
+        say(f"Run failed: {failure}")
+
+
+def show_estimate(study: "Study", scale: "Scale", name: str, estimate: "Estimate") -> None:
+    """What each kind of run takes, and all of it."""
+    say(f"{study.title}, at the scale {name}: {scale.words}")
+    rows = [
+        (one.dataset, one.network, f"{one.parameters:,}", str(one.runs), duration(one.seconds), one.note)
+        for one in estimate.costs
+    ]
+    rows += [
+        ("", what, "", "", "?" if seconds is None else duration(seconds), "")
+        for what, seconds in estimate.computations.items()
+    ]
+    print()
+    show_table(("data", "network", "parameters", "runs", "each", ""), rows, right=(2, 3, 4))
+    print()
+    say(
+        f"In all about {duration(estimate.seconds)} on this device, one run after another. Everything was built and "
+        "one step of each network was run; nothing was trained."
+    )
+
+
+def _serving() -> Literal["gpu", "laptop"]:
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "laptop"
+
+
+def _facts(record: "StudyRecord") -> dict[str, Any]:
+    kept = ("study", "title", "scale", "words", "scaled_down", "seconds", "runs", "failures")
+    claims = [asdict(claim) | {"verdict": claim.verdict} for claim in record.claims]
+    return {name: getattr(record, name) for name in kept} | {"claims": claims}
