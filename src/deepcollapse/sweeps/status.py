@@ -1,0 +1,157 @@
+"""How a sweep stands, read from its folder alone: any process may ask, at any time. Imports no torch."""
+
+import json
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from deepcollapse.sweeps.folder import SweepFolder
+from deepcollapse.sweeps.sweep import Sweep, key_of
+from deepcollapse.training.recipe import Recipe
+
+Standing = Literal["done", "running", "failed", "stopped", "waiting"]
+STANDINGS: tuple[Standing, ...] = ("done", "running", "failed", "stopped", "waiting")
+TAIL = 65536  # bytes at the end of the records, in which the last epoch is found
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How one run stands: "running" while a process holds it, "stopped" where it was begun and none does.
+
+    `index` is its place in the plan, `settings` those in which the sweep's recipes differ, `epoch` the last one that is
+    recorded (None before the first), `error` the first line of what went wrong, and `traceback` its file.
+    """
+
+    index: int
+    key: str
+    path: Path
+    settings: dict[str, Any]
+    state: Standing
+    epoch: int | None
+    epochs: int
+    error: str | None = None
+    traceback: Path | None = None
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """How a sweep stands. `seconds_left` is None where nothing was run yet that would tell."""
+
+    folder: Path
+    runs: tuple[RunStatus, ...]
+    seconds_left: float | None
+
+    @property
+    def counts(self) -> dict[Standing, int]:
+        """How many runs stand how."""
+        found = Counter(run.state for run in self.runs)
+        return {state: found[state] for state in STANDINGS}
+
+    def standing(self, *states: Standing) -> tuple[RunStatus, ...]:
+        """The runs that stand so."""
+        return tuple(run for run in self.runs if run.state in states)
+
+
+def status(path: str | os.PathLike[str]) -> SweepStatus:
+    """How the sweep in a folder stands. Raises RunError where there is none."""
+    folder = SweepFolder.at(path)
+    sweep = folder.sweep()
+    runs = tuple(_statuses(folder, sweep))
+    return SweepStatus(folder.path, runs, _seconds_left(runs))
+
+
+def _statuses(folder: SweepFolder, sweep: Sweep) -> Iterator[RunStatus]:
+    axes = sweep.axes()
+    for index, recipe in enumerate(sweep.recipes):
+        state, run, failure = standing_of(folder, recipe), folder.run_path(recipe), folder.failure_path(recipe)
+        error = first_line(failure) if state == "failed" else None
+        settings = {name: getattr(recipe, name) for name in axes}
+        epoch = recipe.epochs if state == "done" else epoch_reached(run)
+        told = failure if state == "failed" else None
+        yield RunStatus(index, key_of(recipe), run, settings, state, epoch, recipe.epochs, error, told)
+
+
+def standing_of(folder: SweepFolder, recipe: Recipe) -> Standing:
+    """How the run of a recipe stands; one that failed and was taken up again is running."""
+    state = folder.state(recipe)
+    if state == "done":
+        return "done"
+    if held(folder.path / "locks" / key_of(recipe)):
+        return "running"
+    return "stopped" if state == "begun" else state
+
+
+def held(lock: Path) -> bool:
+    """Whether a process holds a lock; the system lets go of it when the process dies."""
+    try:
+        import fcntl
+
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (ImportError, FileNotFoundError):  # not on Windows, and not where nothing was begun
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def epoch_reached(run: Path) -> int | None:
+    """The last epoch in a run's records; None where there is none yet."""
+    try:
+        with (run / "records.jsonl").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            lines = file.read().split(b"\n")[:-1]  # what follows the last end of a line is still being written
+    except OSError:
+        return None
+    return max((epoch for epoch in map(_epoch, lines) if epoch is not None), default=None)
+
+
+def _epoch(line: bytes) -> int | None:
+    try:
+        row = json.loads(line)
+        return row["epoch"]
+    except (ValueError, KeyError, TypeError):  # the first line of the tail may be half of one
+        return None
+
+
+def first_line(failure: Path) -> str:
+    """The error that a kept traceback ends with, in one line."""
+    try:
+        lines = failure.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        return f"its traceback cannot be read: {error.strerror or error}"
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (")]
+    after = lines[starts[-1] + 1 :] if starts else lines
+    return next((line for line in after if line.strip() and not line.startswith(" ")), "no reason given")
+
+
+def _seconds_left(runs: tuple[RunStatus, ...]) -> float | None:
+    """What is left of runs that did not fail, at the pace of those before, so many at once as there are now."""
+    todo = [run for run in runs if run.state in ("running", "stopped", "waiting")]
+    if not todo:
+        return 0.0
+    paces = [pace for pace in map(_seconds_an_epoch, runs) if pace is not None]
+    if not paces:
+        return None
+    left = sum(run.epochs - (run.epoch or 0) for run in todo)
+    at_once = sum(run.state == "running" for run in todo)
+    return left * statistics.median(paces) / max(1, at_once)
+
+
+def _seconds_an_epoch(run: RunStatus) -> float | None:
+    """The pace of a run that is done or under way; of one that was stopped in between nothing can be told."""
+    if run.state not in ("done", "running") or not run.epoch:
+        return None
+    try:
+        begun = datetime.fromisoformat(json.loads((run.path / "provenance.json").read_text())["created"]).timestamp()
+        until = (run.path / "done.json").stat().st_mtime if run.state == "done" else time.time()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return max(0.0, until - begun) / run.epoch
