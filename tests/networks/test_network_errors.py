@@ -7,8 +7,8 @@ from deepcollapse.errors import OptionError, ShapeError, UnknownNameError
 from deepcollapse.networks import build
 
 ALL = (
-    "mlp, vgg11, vgg13, vgg16, vgg19, resnet, resnet18, resnet34, resnet50, resnet101, resnet152, "
-    "densenet40, densenet121, densenet201, densenet250"
+    "mlp, relu-head, relu-head-resnet, vgg11, vgg13, vgg16, vgg19, "
+    "resnet, resnet18, resnet34, resnet50, resnet101, resnet152, densenet40, densenet121, densenet201, densenet250"
 )
 
 

@@ -11,6 +11,7 @@ from deepcollapse.networks import NETWORKS, build
 
 # The same architectures with less in them, so that every family runs in a moment.
 SMALL = {"vgg": {"width": 2}, "resnet": {"width": 2}, "mlp": {"width": 8}, "densenet": {"growth": 2, "width": 4}}
+SMALL["relu_head"] = {"width": 8, "body_width": 4}
 # Depth is in `blocks`: the deepest are run once, with a block or two a stage.
 SHALLOW = {"resnet50", "resnet101", "resnet152", "densenet121", "densenet201", "densenet250"}
 
@@ -56,7 +57,9 @@ def test_blocks_are_flat_and_of_one_class_and_the_head_is_the_last_linear_layer(
     assert [part for part, _ in network.named_children()] == ["stem", "blocks", "neck", "head"]
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("mlp", 4), ("vgg11", 8), ("vgg19", 16), ("resnet18", 8)])
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("mlp", 4), ("vgg11", 8), ("vgg19", 16), ("resnet18", 8), ("relu-head", 3)]
+)
 def test_depth_shows_in_the_number_of_blocks(name, blocks):
     assert len(build(name, num_classes=3, image_shape=(1, 8, 8), **SMALL[NETWORKS[name].family]).blocks) == blocks
 
@@ -123,7 +126,7 @@ def test_the_stem_follows_the_size_of_the_images():
     assert sizes == [64, 16, 64]
 
 
-@pytest.mark.parametrize("name", ["mlp", "vgg11", "resnet", "densenet40"])
+@pytest.mark.parametrize("name", ["mlp", "vgg11", "resnet", "densenet40", "relu-head"])
 def test_the_seed_decides_the_weights(name):
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
@@ -152,6 +155,30 @@ def test_an_mlp_without_activation_and_norm_is_linear():
     x, y = torch.randn(2, 6, 1, 2, 2)
     torch.testing.assert_close(network(2 * x - y), 2 * network(x) - network(y))
     assert not any(name.endswith("bias") for name, _ in network.named_parameters())
+
+
+def test_a_relu_head_is_the_deep_models_layers_on_the_features_of_its_body():
+    torch.manual_seed(0)
+    network = build("relu-head", num_classes=3, image_shape=(1, 4, 4), body_width=6, width=5, depth=2).eval()
+    images = torch.randn(7, 1, 4, 4)
+    features = network.stem(images)
+    first, second = (block.linear.weight for block in network.blocks)
+    expected = ((features @ first.T).relu() @ second.T).relu() @ network.head.weight.T
+    torch.testing.assert_close(network(images), expected)
+    assert [name for name, _ in network.named_parameters() if name.startswith(("blocks", "head"))] == [
+        "blocks.0.linear.weight",
+        "blocks.1.linear.weight",
+        "head.weight",
+    ]
+
+
+def test_the_residual_body_of_a_relu_head_is_that_of_resnet20():
+    with torch.device("meta"):
+        network = build("relu-head-resnet", **CIFAR, body_depth=3)
+    convolutions = [module for module in network.stem.modules() if isinstance(module, nn.Conv2d)]
+    # 19 convolutions, and two 1x1 ones on the shortcuts; the published 0.27 million with them and without the head
+    assert len([c for c in convolutions if c.kernel_size == (3, 3)]) == 19
+    assert round(count(network.stem) / 1e6, 2) == 0.27
 
 
 def test_the_list_of_networks_needs_no_torch():

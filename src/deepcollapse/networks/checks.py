@@ -61,6 +61,9 @@ def share(name: str, value: Any) -> float:
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "width": whole,
     "depth": partial(whole, at_least=0),
+    "body": partial(choice, known=("mlp", "resnet")),
+    "body_width": whole,
+    "body_depth": partial(whole, at_least=0),
     "growth": whole,
     "pool": whole,
     "blocks": wholes,

@@ -10,6 +10,7 @@ from typing import Any
 
 VGG_SOURCE = "Simonyan & Zisserman 2015, arXiv:1409.1556; as in Papyan, Han & Donoho 2020, arXiv:2008.08186"
 RESNET_SOURCE = "He, Zhang, Ren & Sun 2016, arXiv:1512.03385"
+RELU_HEAD_SOURCE = "Súkeník, Lampert & Mondelli 2024, arXiv:2405.14468, with a ResNet20 body"
 DENSENET_SOURCE = "Huang, Liu, van der Maaten & Weinberger 2017, arXiv:1608.06993"
 
 
@@ -42,6 +43,13 @@ def _resnet(name: str, description: str, *blocks: int, width: int = 64, bottlene
     return _facts(name, "resnet", description, RESNET_SOURCE, **shape)
 
 
+def _relu_head(name: str, body: str, body_width: int, body_depth: int, words: str) -> NetworkFacts:
+    description = f"{words}, then a head of `depth` ReLU layers without bias and a linear one"
+    of_body = {"body": body, "body_width": body_width, "body_depth": body_depth}
+    shape = {"width": 64, "depth": 3, "bias": False, "activation": "relu"} | of_body
+    return _facts(name, "relu_head", description, RELU_HEAD_SOURCE, **shape)
+
+
 def _densenet(depth: int, *blocks: int, growth: int, width: int, bottleneck: bool, compression: float) -> NetworkFacts:
     kind = "bottleneck layers, compressed transitions" if bottleneck else "plain layers"
     description = f"{depth} layers, growth {growth}, {kind}, dropout 0"
@@ -61,6 +69,8 @@ _ALL = (
         activation="relu",
         bias=True,
     ),
+    _relu_head("relu-head", "mlp", 256, 2, "a fully connected body"),
+    _relu_head("relu-head-resnet", "resnet", 16, 1, "a small residual body"),
     _vgg(11, 1, 1, 2, 2, 2),
     _vgg(13, 2, 2, 2, 2, 2),
     _vgg(16, 2, 2, 3, 3, 3),
