@@ -51,7 +51,8 @@ def settled(
         raise MissingEvidence(f"the criterion is for at least {fewest} seeds, and {len(values)} came to their end")
     if any(map(math.isnan, values)):
         return "inconclusive"
-    quartiles = numpy.quantile(values, [0.25, 0.5, 0.75])
+    # A ratio may be infinite, and nothing lies halfway to infinity.
+    quartiles = numpy.quantile(numpy.clip(values, -1e300, 1e300), [0.25, 0.5, 0.75])
     within = [at_least <= quartile <= at_most for quartile in quartiles]
     if len(set(within)) > 1:
         return "inconclusive"
