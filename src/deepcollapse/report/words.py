@@ -248,6 +248,8 @@ def number(value: float | None, figures: int = 3) -> str:
     """
     if value is None or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if value == 0 or 1e-3 <= abs(value) < 10 ** max(5, figures) - 0.5:
         return np.format_float_positional(float(f"{value:.{figures}g}"), trim="-")
     mantissa, exponent = f"{value:.{figures - 1}e}".split("e")
