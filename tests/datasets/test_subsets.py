@@ -8,6 +8,7 @@ from deepcollapse.datasets import (
     label_noise,
     load,
     long_tailed,
+    repeat_minority,
     step_imbalance,
     train_test,
 )
@@ -143,3 +144,33 @@ def test_the_streams_are_frozen():
     chosen = class_balanced(load("digits"), 1, seed=7)
     position = [int((load("digits").images == image).flatten(1).all(1).nonzero()[0]) for image in chosen.images]
     assert position == [204, 243, 339, 385, 469, 791, 795, 1005, 1148, 1409]
+
+
+def test_minority_samples_are_repeated_and_nothing_else_changes():
+    whole = data(6, 2, 5, 3)
+    seen = repeat_minority(whole, [1, 3], 3)
+    positions = seen.images.flatten().long().tolist()
+    few = [place for place in range(16) if int(whole.labels[place]) in (1, 3)]
+    assert positions == [*range(16), *few, *few]
+    assert torch.equal(seen.labels, whole.labels[torch.tensor(positions)])
+    assert seen.class_counts().tolist() == [6, 6, 5, 9]
+    assert repeat_minority(whole, 1, 2).class_counts().tolist() == [6, 2, 5, 6]
+    assert repeat_minority(whole, 2, 1) is whole
+
+
+@pytest.mark.parametrize(
+    ("minority", "times", "message"),
+    [
+        (1, 0, "times is 0; expected how often each minority sample is seen, at least 1."),
+        (4, 2, "minority is 4; expected 1 to 3 of the 4 classes, as a number of classes or as indices from 0 to 3."),
+        (
+            [4],
+            2,
+            "minority is [4]; expected 1 to 3 of the 4 classes, as a number of classes or as indices from 0 to 3.",
+        ),
+    ],
+)
+def test_what_cannot_be_repeated_is_said(minority, times, message):
+    with pytest.raises(OptionError) as error:
+        repeat_minority(data(6, 2, 5, 3), minority, times)
+    assert str(error.value) == message

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from small import series, small
@@ -116,6 +118,20 @@ def test_classes_are_thinned_out_of_the_training_data_alone():
     tail = prepare(Recipe(imbalance="long-tailed", ratio=10.0)).train.class_counts().tolist()
     assert tail == sorted(tail, reverse=True)
     assert tail[0] / tail[-1] == pytest.approx(10, rel=0.1)
+
+
+def test_thinned_out_classes_are_seen_more_often_with_the_same_images():
+    thinned = Recipe(imbalance="step", minority=3, ratio=20.0)
+    once, often = prepare(thinned).train, prepare(replace(thinned, oversample=20)).train
+    before, after = once.class_counts().tolist(), often.class_counts().tolist()
+    assert after == [*before[:7], *(20 * count for count in before[7:])]
+    x, y = next(iter(often.batches(len(often))))
+    first, labels = next(iter(once.batches(len(once))))
+    assert torch.equal(x[: len(once)], first)  # standardised by the data as they are, not as often as they are seen
+    assert torch.equal(y[: len(once)], labels)
+    assert {tuple(image) for image in x[labels.numel() :].flatten(1).tolist()} <= {
+        tuple(image) for image in first[labels > 6].flatten(1).tolist()
+    }
 
 
 def test_label_noise_changes_training_labels_alone():

@@ -6,7 +6,7 @@ import pytest
 from small import SMALL, small
 
 from deepcollapse.errors import OptionError
-from deepcollapse.records import toml
+from deepcollapse.records import digest_of, toml
 from deepcollapse.training import Recipe
 
 
@@ -74,6 +74,12 @@ def test_an_unknown_setting_is_named_beside_those_that_there_are():
         ({"measurements": -1}, "measurements must be 0 or more; got -1."),
         ({"drops": (0.5, 1.5)}, "drops are shares of the epochs between 0 and 1; got 0.5, 1.5."),
         ({"tpt_accuracy": 0.0}, "tpt_accuracy must lie above 0 and be at most 1; got 0.0."),
+        ({"oversample": 0}, "oversample must be at least 1; got 0."),
+        (
+            {"oversample": 3},
+            "oversample is 3, and imbalance is 'none': samples are repeated of the classes that imbalance='step' thins "
+            "out.",
+        ),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295; got -1."),
         ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295; got 4294967296."),
         (
@@ -114,3 +120,10 @@ def test_measured_epochs_are_log_spaced_from_first_to_last(epochs, measurements)
     assert len(measured) <= max(3, measurements)
     gaps = [later / earlier for earlier, later in pairwise(measured) if earlier > 20]
     assert max(gaps, default=1) / min(gaps, default=1) < 1.1
+
+
+def test_a_setting_that_came_later_leaves_the_digests_of_recipes_as_they_were():
+    assert digest_of(Recipe().to_mapping()) == "107b06b547d1"
+    oversampled = Recipe(imbalance="step", oversample=4)
+    assert oversampled.to_mapping()["oversample"] == 4
+    assert Recipe.from_mapping(oversampled.to_mapping()) == oversampled

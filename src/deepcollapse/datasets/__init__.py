@@ -17,6 +17,7 @@ _HOMES = {
     "as_dataset": "own",
     "class_balanced": "subsets",
     "step_imbalance": "subsets",
+    "repeat_minority": "subsets",
     "long_tailed": "subsets",
     "label_noise": "subsets",
     "train_test": "subsets",

@@ -45,13 +45,7 @@ def step_imbalance(dataset: Dataset, minority: int | Sequence[int], ratio: int |
     Raises:
         OptionError: no class or every class in the minority, a ratio below 1, or too few samples for it.
     """
-    classes = dataset.num_classes
-    few = sorted(set(range(max(0, classes - minority), classes) if isinstance(minority, int) else minority))
-    if not 0 < len(few) < classes or few[0] < 0 or few[-1] >= classes or (isinstance(minority, int) and minority < 1):
-        raise OptionError(
-            f"minority is {minority!r}; expected 1 to {classes - 1} of the {classes} classes, as a number of "
-            f"classes or as indices from 0 to {classes - 1}."
-        )
+    classes, few = dataset.num_classes, _few(dataset, minority)
     _check_ratio(ratio)
     counts = dataset.class_counts().tolist()
     many = min(count for c, count in enumerate(counts) if c not in few)
@@ -60,6 +54,30 @@ def step_imbalance(dataset: Dataset, minority: int | Sequence[int], ratio: int |
     shown = ", ".join(dataset.class_names[c] for c in few)
     remark = f"step imbalance {ratio:g}: {wanted[few[0]]} samples of {shown}, {many} of the others, seed {seed}"
     return dataset.select(_draw(dataset, wanted, seed)).noted(remark)
+
+
+def repeat_minority(dataset: Dataset, minority: int | Sequence[int], times: int) -> Dataset:
+    """Each sample of the minority classes `times` times over: over-sampling :cite:`fang2021`.
+
+    `minority` is as `step_imbalance` takes it. The copies come after the data, one pass over the minority after the
+    other; the samples themselves stay in their order.
+
+    >>> from deepcollapse.datasets import load
+    >>> thinned = step_imbalance(load("digits"), 3, ratio=10, seed=0)
+    >>> repeat_minority(thinned, 3, times=10).class_counts().tolist()
+    [142, 142, 142, 142, 142, 142, 142, 140, 140, 140]
+
+    Raises:
+        OptionError: no class or every class in the minority, or times below 1.
+    """
+    few = torch.tensor(_few(dataset, minority))
+    if times < 1:
+        raise OptionError(f"times is {times}; expected how often each minority sample is seen, at least 1.")
+    if times == 1:
+        return dataset
+    again = torch.isin(dataset.labels, few).nonzero().flatten()
+    chosen = torch.cat([torch.arange(len(dataset)), again.repeat(times - 1)])
+    return dataset.select(chosen).noted(f"minority samples {times} times over")
 
 
 def long_tailed(dataset: Dataset, ratio: int | float, seed: int) -> Dataset:
@@ -156,6 +174,18 @@ def _draw(dataset: Dataset, wanted: Sequence[int], seed: int) -> torch.Tensor:
         for c, number in enumerate(wanted)
     ]
     return torch.from_numpy(np.sort(np.concatenate(chosen)))
+
+
+def _few(dataset: Dataset, minority: int | Sequence[int]) -> list[int]:
+    """The minority classes, rising: those given, or the last so many."""
+    classes = dataset.num_classes
+    few = sorted(set(range(max(0, classes - minority), classes) if isinstance(minority, int) else minority))
+    if not 0 < len(few) < classes or few[0] < 0 or few[-1] >= classes or (isinstance(minority, int) and minority < 1):
+        raise OptionError(
+            f"minority is {minority!r}; expected 1 to {classes - 1} of the {classes} classes, as a number of "
+            f"classes or as indices from 0 to {classes - 1}."
+        )
+    return few
 
 
 def _check_ratio(ratio: int | float) -> None:

@@ -7,7 +7,10 @@ from deepcollapse.training.data import Splits, changed, load_splits
 from deepcollapse.training.recipe import Recipe
 
 # The settings that decide the data; the seed only does where something is drawn.
-DATA = ("dataset", "standardise", "per_class", "test_per_class", "imbalance", "ratio", "minority", "label_noise")
+DATA = (
+    "dataset", "standardise", "per_class", "test_per_class", "imbalance", "ratio", "minority", "oversample",
+    "label_noise",
+)  # fmt: skip
 
 
 class Shelf:

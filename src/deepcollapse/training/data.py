@@ -12,6 +12,7 @@ from deepcollapse.datasets import (
     label_noise,
     load,
     long_tailed,
+    repeat_minority,
     standardise_channels,
     standardise_pixels,
     step_imbalance,
@@ -69,6 +70,8 @@ def changed(splits: Splits, recipe: Recipe) -> Splits:
         others = (test,) if isinstance(test, Dataset) else ()
         train, *rest = standardise(train, *others)
         test = rest[0] if rest else test
+    if recipe.oversample > 1:  # after standardising: what the network sees of an image does not depend on it
+        train = repeat_minority(train, recipe.minority, recipe.oversample)
     return replace(splits, train=train, test=test)
 
 

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from deepcollapse.errors import OptionError
 from deepcollapse.training.kinds import fits, in_words, plain
 
+# Settings that recipes of earlier versions do not have.
+LATER = ("oversample",)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -76,6 +79,8 @@ class Recipe:
     """Largest over smallest class, where classes are thinned out."""
     minority: int = 5
     """How many classes a step imbalance thins out."""
+    oversample: int = 1
+    """How often each sample of the classes that a step imbalance thins out is seen in an epoch."""
     label_noise: float = 0.0
     """Share of training labels that are replaced by other ones."""
 
@@ -98,6 +103,13 @@ class Recipe:
         if not all(0 < drop < 1 for drop in self.drops):
             shown = ", ".join(f"{drop:g}" for drop in self.drops)
             raise OptionError(f"drops are shares of the epochs between 0 and 1; got {shown}.")
+        if self.oversample < 1:
+            raise OptionError(f"oversample must be at least 1; got {self.oversample}.")
+        if self.oversample > 1 and self.imbalance != "step":
+            raise OptionError(
+                f"oversample is {self.oversample}, and imbalance is {self.imbalance!r}: samples are repeated of the "
+                "classes that imbalance='step' thins out."
+            )
         if not 0 < self.tpt_accuracy <= 1:
             raise OptionError(f"tpt_accuracy must lie above 0 and be at most 1; got {self.tpt_accuracy}.")
         if not 0 <= self.seed < 2**32:
@@ -133,8 +145,15 @@ class Recipe:
         return given
 
     def to_mapping(self) -> dict[str, Any]:
-        """The recipe as TOML holds it: settings that are not given are left out, and rate=1 is the same as rate=1.0."""
-        given = {field.name: plain(getattr(self, field.name), field.type) for field in fields(self)}
+        """The recipe as TOML holds it: settings that are not given are left out, and rate=1 is the same as rate=1.0.
+
+        So are those that came later, where they are as if there were none: digests of recipes stay what they were.
+        """
+        given = {
+            field.name: plain(getattr(self, field.name), field.type)
+            for field in fields(self)
+            if field.name not in LATER or getattr(self, field.name) != field.default
+        }
         lists = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
         return {name: value for name, value in lists.items() if value is not None}
 
