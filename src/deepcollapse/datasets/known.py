@@ -45,6 +45,16 @@ _ALL = (
         licence="CC BY 4.0",
         files={},
     ),
+    DatasetFacts(
+        name="iris",
+        title="Iris: four lengths of 150 flowers, inside scikit-learn: no download",
+        class_names=names.IRIS,
+        shape=(1, 1, 4),
+        sizes={"train": 120, "test": 30},
+        source="https://archive.ics.uci.edu/dataset/53/iris",
+        licence="CC BY 4.0",
+        files={},
+    ),
     # MD5s of the four sets in the IDX format: torchvision's, which has fetched them from these places for years.
     _idx(
         "mnist",

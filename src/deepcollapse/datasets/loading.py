@@ -14,6 +14,7 @@ from deepcollapse.datasets.folder import DEFAULT_SIZE, load_folder
 from deepcollapse.datasets.huggingface import load_huggingface
 from deepcollapse.datasets.idx import load_idx
 from deepcollapse.datasets.imagenet import load_imagenet
+from deepcollapse.datasets.iris import load_iris
 from deepcollapse.datasets.known import find_facts
 from deepcollapse.datasets.mnist1d import load_mnist1d
 from deepcollapse.datasets.parquet import load_parquet
@@ -23,6 +24,8 @@ from deepcollapse.datasets.svhn import load_svhn
 from deepcollapse.datasets.user import UserData, load_user_data
 from deepcollapse.errors import OptionError
 
+# Those that need no files.
+_EMBEDDED: dict[str, Callable[[str], Dataset]] = {"digits": load_digits, "iris": load_iris, "mnist1d": load_mnist1d}
 # How the files of each set may be laid out: the first layout that is found is read.
 _LAYOUTS: dict[str, tuple[Callable[[DatasetFacts, str, Path], Dataset | None], ...]] = {
     "mnist": (load_idx, load_parquet),
@@ -70,10 +73,8 @@ def load(
 
 
 def _load_known(facts: DatasetFacts, split: str, root: Path, download: bool, size: int | None) -> Dataset:
-    if facts.name == "digits":
-        return load_digits(split)
-    if facts.name == "mnist1d":
-        return load_mnist1d(split)
+    if facts.name in _EMBEDDED:
+        return _EMBEDDED[facts.name](split)
     if facts.name == "imagenet":
         return load_imagenet(facts, split, root, **({} if size is None else {"size": size}))
     try:

@@ -17,6 +17,8 @@ FASHION = (
     "Ankle boot",
 )
 
+IRIS = ("setosa", "versicolor", "virginica")
+
 KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -9,7 +9,9 @@ from deepcollapse.errors import UnknownNameError
 from deepcollapse.studies.study import SCALES, Scale, Study
 
 # What each study is about, in the words of `deepcollapse list studies`; the module has the study's name.
-STUDIES: dict[str, str] = {}
+STUDIES: dict[str, str] = {
+    "date2020": "Date et al. 2020: ternary weights, trained one at a time, at par with full precision",
+}
 
 
 def find(name: str) -> Study:

@@ -59,6 +59,27 @@ def settled(
     return "holds" if within[1] else "fails"
 
 
+def exceeds(
+    more: Sequence[float | int], less: Sequence[float | int], by: float | int = 0.0, *, fewest: int = FEWEST_SEEDS
+) -> Verdict:
+    """Whether one thing exceeds another beyond the spread over seeds: the middle halves of both lie apart.
+
+    It fails where the medians are not in that order. Raises MissingEvidence for fewer than `fewest` seeds of either.
+
+    >>> exceeds([3, 4, 5], [1, 2, 3]), exceeds([3, 4, 5], [0, 3, 9]), exceeds([1, 2, 3], [2, 3, 4])
+    ('holds', 'inconclusive', 'fails')
+    """
+    if min(len(more), len(less)) < fewest:
+        raise MissingEvidence(f"the criterion is for at least {fewest} seeds, and {min(len(more), len(less))} came out")
+    if any(map(math.isnan, [*more, *less])):
+        return "inconclusive"
+    low, middle_of_more = numpy.quantile(more, [0.25, 0.5])
+    middle_of_less, high = numpy.quantile(less, [0.5, 0.75])
+    if middle_of_more <= middle_of_less + by:
+        return "fails"
+    return "holds" if low > high + by else "inconclusive"
+
+
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict on several things that must all hold.
 
