@@ -1,0 +1,45 @@
+"""Collapse over the epochs of training: what is measured of it, and the figures that show it."""
+
+from collections.abc import Iterable, Mapping
+
+from deepcollapse.records.charts import Axis, Chart
+from deepcollapse.studies.subjects import Runs
+from deepcollapse.studies.terminal_phase import Quantity, over_epochs
+from deepcollapse.studies.three_classes import three_classes
+
+NC1 = Quantity("NC1", "within_class_variability")
+NORMS = (Quantity("class means", "equinorm_means"), Quantity("classifiers", "equinorm_classifier", "head"))
+ANGLES = (Quantity("class means", "equiangularity_means"), Quantity("classifiers", "equiangularity_classifier", "head"))
+WIDEST = (Quantity("class means", "maximal_angle_means"), Quantity("classifiers", "maximal_angle_classifier", "head"))
+NC3 = Quantity("NC3", "self_duality")
+NC4_TEST = Quantity("test", "nearest_class_mean_disagreement", split="test")
+NC4_TRAIN = Quantity("train", "nearest_class_mean_disagreement")
+LOSS = Quantity("cross-entropy", "loss", "network")
+TRAINED_LOSS = Quantity("trained loss", "loss_with_decay", "network")
+ACCURACY = Quantity("test accuracy", "accuracy", "network", "test")
+TRAIN_ACCURACY = Quantity("training accuracy", "accuracy", "network")
+ROBUSTNESS = Quantity("relative norm", "robustness", "network", "test")
+
+SHARE = Axis("share of samples")
+ZERO = "Bands are the range over seeds. At collapse this is 0."
+PICTURE = "At collapse the samples of a class, its mean and its classifier all lie on one corner of the triangle."
+TWICE = "Measured at TPT onset and at the end; the paper measures at every epoch of the other figures."
+LOSSES = "What is minimised is cross-entropy plus the decay term. Strong decay may let cross-entropy alone rise."
+
+
+def collapse_charts(subjects: Mapping[str, Runs]) -> Iterable[Chart]:
+    """The figures of :cite:`papyan2020`, a panel for each subject, and those of loss and accuracy."""
+    pictures = [panel for subject, runs in subjects.items() for panel in three_classes(subject, runs[0])]
+    yield Chart("Three classes in the plane of their means", pictures, "Fig. 1", PICTURE)
+    for title, quantities, y, figure, says in (
+        ("Equal norms", NORMS, Axis("std / mean of norms"), "Fig. 2", ZERO),
+        ("Equal angles", ANGLES, Axis("std of cosines"), "Fig. 3", ZERO),
+        ("Widest angles", WIDEST, Axis("mean |cos + 1/(C-1)|"), "Fig. 4", ZERO),
+        ("Self-duality", (NC3,), Axis("NC3", log=True), "Fig. 5", ZERO),
+        ("Within-class variability", (NC1,), Axis("NC1", log=True), "Fig. 6", ZERO),
+        ("Against the nearest class mean", (NC4_TEST, NC4_TRAIN), SHARE, "Fig. 7", "The paper shows test data."),
+        ("Robustness against DeepFool", (ROBUSTNESS,), Axis("mean |r| / |x|"), "Fig. 8", TWICE),
+        ("Loss", (TRAINED_LOSS, LOSS), Axis("loss", log=True), "", LOSSES),
+        ("Accuracy", (TRAIN_ACCURACY, ACCURACY), SHARE, "", ""),
+    ):
+        yield over_epochs(title, subjects, quantities, y, figure=figure, says=says)
