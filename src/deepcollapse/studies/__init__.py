@@ -10,6 +10,7 @@ from deepcollapse.studies.study import SCALES, Scale, Study
 
 # What each study is about, in the words of `deepcollapse list studies`; the module has the study's name.
 STUDIES: dict[str, str] = {
+    "papyan2020": "Papyan et al. 2020: neural collapse in the terminal phase of training, every figure of the paper",
     "date2020": "Date et al. 2020: ternary weights, trained one at a time, at par with full precision",
 }
 
