@@ -1,7 +1,7 @@
 """Checkpoints: the state from which a run goes on as if it had never stopped."""
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Checkpoint:
     def save(self, run: Run) -> None:
         """Write it as the run's latest, in one step: a crash leaves the one before."""
         buffer = io.BytesIO()
-        torch.save(asdict(self), buffer)
+        torch.save(_apart(vars(self)), buffer)
         atomic_write(run.path / LATEST, buffer.getvalue())
 
 
@@ -57,3 +57,12 @@ def save_weights(run: Run, network: nn.Module, name: str) -> None:
     """Write a network's weights to a safetensors file of the run, in one step."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
     atomic_write(run.path / name, save(state))
+
+
+def _apart(value: Any) -> Any:
+    """The same with tensors in memory of their own: torch saves a view with all of what it looks at."""
+    if isinstance(value, torch.Tensor):
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+    if isinstance(value, dict):
+        return {key: _apart(held) for key, held in value.items()}
+    return [_apart(held) for held in value] if isinstance(value, list) else value

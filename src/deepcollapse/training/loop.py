@@ -1,18 +1,17 @@
 """Training, from first to last line: epochs, evaluation of each, measurements, checkpoints."""
 
 import os
-import random
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import torch
 from torch import nn
 
 from deepcollapse.datasets.dataset import Dataset
-from deepcollapse.errors import BatchError, DivergedError, NonFiniteError, RunError
+from deepcollapse.errors import DivergedError, NonFiniteError
 from deepcollapse.measurement import BASELINES, Measurement, measure
-from deepcollapse.measurement.capture import Capture
-from deepcollapse.networks import load_network
 from deepcollapse.records import Run
 from deepcollapse.theory.bounds.records import with_bounds
 from deepcollapse.theory.predictions.beside import with_predictions
@@ -28,6 +27,7 @@ from deepcollapse.training.objective import (
     loss_unit,
     optimiser,
 )
+from deepcollapse.training.opening import build_network, refuse_other_data, refuse_untrainable, seed_everything
 from deepcollapse.training.place import Place, serving_threads, threads_before
 from deepcollapse.training.recipe import Recipe
 from deepcollapse.training.rows import epoch_rows, onset_row
@@ -71,11 +71,15 @@ def begin(
     threads: int | None = None,
     resume: bool = False,
     watcher: Watcher | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> "Training":
-    """A run that is ready to train, in its folder; arguments and errors are those of `train`."""
+    """A run that is ready to train, in its folder; arguments and errors are those of `train`.
+
+    `extra` joins its provenance.
+    """
     network = build_network(recipe, splits)
     place = Place.choose(recipe, device)
-    _refuse_untrainable(recipe, splits, network)
+    refuse_untrainable(recipe, splits, network)
     if threads is None:
         threads = (threads_before(out) if resume else None) or serving_threads(network, splits.train, recipe.batch)
     place = place.with_threads(threads)
@@ -86,50 +90,11 @@ def begin(
         data_digest=splits.digests(),
         device=place.describe(),
         seed=recipe.seed,
-        extra={"threads": threads, "train_note": splits.train.note, "test_note": splits.untested},
+        extra={"threads": threads, "train_note": splits.train.note, "test_note": splits.untested, **(extra or {})},
         resume=resume,
     )
-    _refuse_other_data(run, splits)
+    refuse_other_data(run, splits)
     return Training(recipe, splits, network, run, place, watcher or Watcher())
-
-
-def build_network(recipe: Recipe, splits: Splits) -> nn.Module:
-    """The network of a recipe with its initial weights, which the seed decides."""
-    torch.manual_seed(recipe.seed)
-    return load_network(
-        recipe.network,
-        num_classes=len(splits.class_names),
-        image_shape=splits.train.image_shape,
-        **recipe.network_parameters(),
-    )
-
-
-def _refuse_untrainable(recipe: Recipe, splits: Splits, network: nn.Module) -> None:
-    """Find out before a folder is made, not after: layers that are not there, data that give no step."""
-    Capture(network, layers=recipe.layers or None, num_classes=len(splits.class_names))
-    if next(training_batches(recipe, splits, network), None) is None:
-        raise BatchError(
-            f"{splits.train.name} gives no batch to train on: there is none at all, or every one holds a single "
-            f"sample, in which batch norm finds no variance. Choose a batch above {recipe.batch}, or another network."
-        )
-
-
-def _refuse_other_data(run: Run, splits: Splits) -> None:
-    before, now = run.provenance["data_digest"], splits.digests()
-    if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
-        raise RunError(
-            f"{run.path} was begun on other data: the digest of {' and '.join(changed)} is not the same. "
-            "Put the data back as they were, or start again with another --out."
-        )
-
-
-def seed_everything(recipe: Recipe, epoch: int) -> int:
-    """Seed every generator for an epoch, those of the user's transforms too: a resumed run needs no saved states."""
-    seed = recipe.seed * 1_000_003 + epoch
-    torch.manual_seed(seed)
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)  # noqa: NPY002 - the generator that transforms draw from
-    return seed
 
 
 class Training:
@@ -154,7 +119,7 @@ class Training:
         return self.run
 
     def _finish(self) -> None:
-        done = self._restore()
+        done = self.restore()
         left = range(0 if done is None else done + 1, self.recipe.epochs + 1)
         seconds = seconds_of_training(self.recipe, self.splits, self.network, self.place, left)
         self.watcher.start(seconds, self.run, done or 0)
@@ -162,7 +127,11 @@ class Training:
             seed = seed_everything(self.recipe, epoch)
             if epoch > 0:
                 self._train(epoch, torch.Generator().manual_seed(seed))
-            self._look(epoch)
+            self.look(epoch)
+        self.keep_weights()
+
+    def keep_weights(self) -> None:
+        """Write down the weights at the end of training."""
         save_weights(self.run, self.network, "weights.safetensors")
 
     def _train(self, epoch: int, order: torch.Generator) -> None:
@@ -174,22 +143,26 @@ class Training:
             with self.place.autocast():
                 loss = self.loss(logits_of(self.trained(x)), y)
             if not torch.isfinite(loss):
-                raise self._diverged(epoch, f"the loss is {loss.item()}")
+                raise self.diverged(epoch, f"the loss is {loss.item()}")
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimiser)
             self.scaler.update()
 
-    def _look(self, epoch: int) -> None:
-        """Evaluate, and measure where it is time; the pass over the data is the same."""
+    def look(self, epoch: int, known: Mapping[str, Scores] | None = None) -> None:
+        """Evaluate, and measure where it is time; the pass over the data is the same.
+
+        `known` are scores of splits that were found already, which an epoch without a measurement takes.
+        """
+        known = known or {}
         measured = self._measure(epoch) if epoch in self.measured else None
-        scores = self._scores(epoch, self.splits.train, measured)
+        scores = self._scores(epoch, self.splits.train, measured, known.get("train"))
         onset = epoch > 0 and self.tpt_onset is None and scores.accuracy >= self.recipe.tpt_accuracy
         strict = epoch > 0 and self.tpt_onset_strict is None and scores.accuracy >= 1
         if onset and measured is None:
             measured = self._measure(epoch)
         test = self._measure(epoch, measured) if measured and self.splits.test else None
-        test_scores = self._scores(epoch, self.splits.test, test) if self.splits.test else None
+        test_scores = self._scores(epoch, self.splits.test, test, known.get("test")) if self.splits.test else None
         penalty = decay_penalty(self.recipe, self.network)
         # A measurement brings accuracy and loss with it.
         beside = {"train": None if measured else scores, "test": None if test else test_scores}
@@ -230,7 +203,7 @@ class Training:
         except NonFiniteError as error:
             if epoch == 0:
                 raise  # nothing was trained yet: the data are to blame
-            raise self._diverged(epoch, "features are NaN or infinite") from error
+            raise self.diverged(epoch, "features are NaN or infinite") from error
         unit = loss_unit(self.recipe)
         records = (replace(row, unit=unit) if row.measure == "loss" else row for row in measurement.records)
         found = replace(measurement, records=tuple(records))
@@ -249,16 +222,18 @@ class Training:
             augmented=not isinstance(self.splits.train, Dataset),
         )
 
-    def _scores(self, epoch: int, split: Split, measurement: Measurement | None) -> Scores:
-        """Accuracy and loss in eval mode: those of the measurement, or of a plain pass."""
+    def _scores(self, epoch: int, split: Split, measurement: Measurement | None, known: Scores | None) -> Scores:
+        """Accuracy and loss in eval mode: those of the measurement, those known already, or of a plain pass."""
         if measurement is not None:
             return Scores(measurement["accuracy", "network"], measurement["loss", "network"])
-        scores = evaluate(self.network, self.place.batches(split.batches(self.place.evaluation_batch)), self.loss)
+        batches = self.place.batches(split.batches(self.place.evaluation_batch))
+        scores = known or evaluate(self.network, batches, self.loss)
         if not numpy.isfinite(scores.loss) and split is self.splits.train:
-            raise self._diverged(epoch, f"the loss is {scores.loss}")
+            raise self.diverged(epoch, f"the loss is {scores.loss}")
         return scores
 
-    def _diverged(self, epoch: int, what: str) -> DivergedError:
+    def diverged(self, epoch: int, what: str) -> DivergedError:
+        """The error of a run whose training diverged."""
         return DivergedError(
             f"training diverged in epoch {epoch}: {what}. Lower the learning rate (now "
             f"{self.recipe.learning_rate(epoch):g}); the epochs before stand in {self.run.path}."
@@ -275,7 +250,7 @@ class Training:
             tpt_onset_strict=self.tpt_onset_strict,
         ).save(self.run)
 
-    def _restore(self) -> int | None:
+    def restore(self) -> int | None:
         """Put the latest checkpoint back; returns its epoch, or None to start from the beginning."""
         saved = latest(self.run)
         if saved is None:

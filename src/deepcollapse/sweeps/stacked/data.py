@@ -1,0 +1,43 @@
+"""The batches of several members at once: each member's own data in its own order."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from deepcollapse.datasets.dataset import Dataset
+
+
+class StackedData:
+    """A split of each member, held ready for the network in memory, once where members share it."""
+
+    def __init__(self, splits: Sequence[Dataset], device: torch.device):
+        self.length = len(splits[0])
+        different = list({id(split): split for split in splits}.values())
+        self.same = len(different) == 1
+        whole = [next(iter(split.batches(len(split)))) for split in different]
+        self.images = torch.cat([x for x, _ in whole]).to(device)
+        self.labels = torch.cat([y for _, y in whole]).to(device)
+        places = {id(split): i for i, split in enumerate(different)}
+        self.offsets = torch.tensor([[places[id(split)] * self.length] for split in splits])
+
+    def shuffled(
+        self, generators: Sequence[torch.Generator], batch: int, alone_too: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (members, n, ...) and labels (members, n), each member in the order that its generator draws."""
+        orders = torch.stack([torch.randperm(self.length, generator=generator) for generator in generators])
+        for index in (orders + self.offsets).to(self.images.device).split(batch, dim=1):
+            if alone_too or index.shape[1] > 1:
+                yield self._at(index)
+
+    def in_order(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches in the order of the data: (n, ...) and (n,) where all members share them, else with members first."""
+        if self.same:
+            yield from zip(self.images.split(batch), self.labels.split(batch), strict=True)
+            return
+        for index in (torch.arange(self.length) + self.offsets).to(self.images.device).split(batch, dim=1):
+            yield self._at(index)
+
+    def _at(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.images.index_select(0, index.flatten())
+        return x.view(*index.shape, *self.images.shape[1:]), self.labels[index]
