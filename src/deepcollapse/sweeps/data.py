@@ -14,13 +14,18 @@ DATA = (
 
 
 class Shelf:
-    """Data that were read before. Raw data of two sets are kept, and the last that were made ready from them."""
+    """Data that were read before. Raw data of two sets are kept, and the last that were made ready from them.
+
+    Data that only the user's own code can read have no digest: whether they are still the same is for their owner to
+    see to. Images that are decoded when asked for count by their names and sizes.
+    """
 
     def __init__(self, root: str | os.PathLike[str] | None = None, download: bool = False):
         self.root, self.download = root, download
         self.raw = lru_cache(maxsize=2)(self._raw)
         self._key: tuple[object, ...] = ()
         self._ready: Splits | None = None
+        self._digests: dict[str, dict[str, str]] = {}
 
     def of(self, recipe: Recipe) -> Splits:
         """The data of a recipe, ready to train on; errors are those of `prepare`."""
@@ -30,8 +35,10 @@ class Shelf:
         return self._ready
 
     def digests(self, dataset: str) -> dict[str, str]:
-        """The digests of a data set as it was read, before any recipe changed it."""
-        return self.raw(dataset).digests()
+        """The digests of a data set's splits as they were read, before any recipe changed them; worked out once."""
+        if dataset not in self._digests:
+            self._digests[dataset] = self.raw(dataset).digests()
+        return self._digests[dataset]
 
     def _raw(self, dataset: str) -> Splits:
         return load_splits(dataset, self.root, self.download)

@@ -1,14 +1,22 @@
 """Running a sweep: what is not there yet is run, and what goes wrong is kept and told."""
 
+import contextlib
 import os
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deepcollapse.errors import RunError
+from deepcollapse.sweeps.data import Shelf, data_key
 from deepcollapse.sweeps.engines import Engine
 from deepcollapse.sweeps.engines.in_process import InProcess
 from deepcollapse.sweeps.folder import SweepFolder
-from deepcollapse.sweeps.job import Job, Outcome
+from deepcollapse.sweeps.identity import others, refuse_others, set_aside
+from deepcollapse.sweeps.job import Job, Outcome, is_done, locked
 from deepcollapse.sweeps.sweep import Sweep, key_of
 from deepcollapse.sweeps.watch import SweepWatcher
+
+LOOK_AGAIN = 0.25  # seconds
 
 
 def run_sweep(
@@ -20,22 +28,96 @@ def run_sweep(
     threads: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
     download: bool = False,
+    retrain: bool = False,
+    patience: float | int = 10,
     watcher: SweepWatcher | None = None,
 ) -> tuple[Outcome, ...]:
     """Run the recipes of a sweep in the folder `out`; runs that are done there are not run again.
 
     Returns an outcome for each recipe, in the sweep's order. Runs that fail leave their traceback in
-    `out`/failures and the others unharmed; asking again takes them up again. Runs go to `out`/runs/DIGEST.
+    `out`/failures and the others unharmed; asking again takes them up again. Runs go to `out`/runs/DIGEST. Runs that
+    share their data follow one another. Those that another process has are come back to at the end, for as long as
+    `patience` (seconds).
 
-    Raises RunError where the folder holds something else or cannot be written.
+    Runs of another version or on other data are found before anything is trained. They are refused, or with `retrain`
+    moved to `out`/old and trained anew. (Data that only the user's own code can read are taken to be the same.)
+
+    Raises RunError where the folder holds something else or cannot be written, for runs of another version or on other
+    data, and when the disk is full: every further run would fail too. What is done stays done.
     """
     folder, watcher = SweepFolder(Path(out)), watcher or SweepWatcher()
     folder.plan(sweep)
     root = None if data_root is None else os.fspath(data_root)
     jobs = [Job(recipe, folder.path, sweep.afterwards, device, threads, root, download) for recipe in sweep.recipes]
+    shelf = Shelf(root, download)
+    if retrain:
+        for job in others(jobs, shelf):
+            set_aside(job)
+    else:
+        refuse_others(jobs, shelf)
     watcher.start(sweep, sum(folder.state(recipe) == "done" for recipe in sweep.recipes))
     outcomes = {}
-    for outcome in (engine or InProcess()).run(jobs, watcher):
+    for outcome in _outcomes(engine or InProcess(shelf), _in_order_of_data(jobs), shelf, watcher, patience):
         outcomes[outcome.key] = outcome
         watcher.ended(outcome)
+        if outcome.stops:
+            raise _stopped(folder, sweep, outcome)
     return tuple(outcomes[key_of(recipe)] for recipe in sweep.recipes)
+
+
+def _in_order_of_data(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, those of one data set together, and of these those whose data are the very same."""
+    sets, same = {}, {}
+    for job in jobs:
+        sets.setdefault(job.recipe.dataset, len(sets))
+        same.setdefault(data_key(job.recipe), len(same))
+    return sorted(jobs, key=lambda job: (sets[job.recipe.dataset], same[data_key(job.recipe)]))
+
+
+def _outcomes(
+    engine: Engine, jobs: Sequence[Job], shelf: Shelf, watcher: SweepWatcher, patience: float | int
+) -> Iterator[Outcome]:
+    """What became of each job: those that are done, those that the engine ran, those that were elsewhere meanwhile."""
+    until = None
+    while jobs:
+        left, elsewhere = [], {}
+        for job in jobs:
+            if _done(job, shelf):
+                yield Outcome(job.key, job.run_path, "done")
+            else:
+                left.append(job)
+        running = engine.run(left, watcher) if left else iter(())
+        with contextlib.closing(running) if hasattr(running, "close") else contextlib.nullcontext():  # pyright: ignore[reportArgumentType]
+            for outcome in running:
+                if outcome.state == "elsewhere":
+                    elsewhere[outcome.key] = outcome
+                else:
+                    yield outcome
+        until = until or time.monotonic() + patience
+        jobs = [job for job in left if job.key in elsewhere]
+        while jobs and not any(map(_free, jobs)):
+            if time.monotonic() >= until:
+                yield from elsewhere.values()
+                return
+            time.sleep(LOOK_AGAIN)
+
+
+def _done(job: Job, shelf: Shelf) -> bool:
+    try:
+        return is_done(job, shelf)
+    except Exception:  # the run's own turn tells of it
+        return False
+
+
+def _free(job: Job) -> bool:
+    with locked(job) as free:
+        return free
+
+
+def _stopped(folder: SweepFolder, sweep: Sweep, outcome: Outcome) -> RunError:
+    done = sum(folder.state(recipe) == "done" for recipe in sweep.recipes)
+    return RunError(
+        f"the sweep in {folder.path} was stopped at run {outcome.key}, because every further run would fail too: "
+        f"{outcome.error} Of {len(sweep.recipes)} runs {done} are done, which are unharmed; the same command goes on "
+        "from there."
+    )

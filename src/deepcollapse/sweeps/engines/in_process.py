@@ -20,13 +20,28 @@ class Told(Watcher):
         self.watcher.epoch(self.key, report.epoch, report.epochs)
 
 
+class Shelves:
+    """A shelf for each place that jobs have their data from."""
+
+    def __init__(self, shelf: Shelf | None = None):
+        self.known = {} if shelf is None else {(shelf.root, shelf.download): shelf}
+
+    def of(self, job: Job) -> Shelf:
+        """The shelf for a job's data."""
+        return self.known.setdefault((job.data_root, job.download), Shelf(job.data_root, job.download))
+
+
 @dataclass(frozen=True)
 class InProcess:
-    """One run after another, in this process; data that runs share are read once."""
+    """One run after another, in this process; data that runs share are read once.
+
+    `shelf` may hold data already, which serve jobs that look for data in the same place.
+    """
+
+    shelf: Shelf | None = None
 
     def run(self, jobs: Sequence[Job], watcher: SweepWatcher) -> Iterator[Outcome]:
         """The outcomes, in the order of the jobs."""
-        shelves: dict[tuple[object, ...], Shelf] = {}
+        shelves = Shelves(self.shelf)
         for job in jobs:
-            shelf = shelves.setdefault((job.data_root, job.download), Shelf(job.data_root, job.download))
-            yield do(job, shelf, Told(job.key, watcher))
+            yield do(job, shelves.of(job), Told(job.key, watcher))
