@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +18,22 @@ from deepcollapse.cli.decay_sweep import DecaySweep
 from deepcollapse.cli.list import List
 from deepcollapse.cli.measure import Measure
 from deepcollapse.cli.report import Report
+from deepcollapse.cli.run import Run
 from deepcollapse.cli.runs import latest_run
-from deepcollapse.cli.terminal import Interrupted, complain, unboxed
+from deepcollapse.cli.sweep.command import Sweeps
+from deepcollapse.cli.sweep.plan import SweepPlan
+from deepcollapse.cli.sweep.run import SweepRun
+from deepcollapse.cli.terminal import Interrupted, Shown, complain, fitted, unboxed
 from deepcollapse.cli.theory.command import Theory
 from deepcollapse.cli.train import Train
 from deepcollapse.cli.verify import Verify
 from deepcollapse.errors import DeepCollapseError, OptionError, RunError
 from deepcollapse.training.recipe import Recipe
 
-Command = Train | Measure | Compress | Verify | DecaySweep | Report | Theory | List
+Command = (
+    Train | Measure | Compress | Verify | Sweeps | SweepRun | SweepPlan | Run | DecaySweep | Report | Theory | List
+)
+PLANNED = {"sweep run": SweepRun, "sweep plan": SweepPlan}
 
 # Lines that start with a space are kept as they are; tyro joins the others.
 DESCRIPTION = """The geometry of trained classifiers: neural collapse at every layer.
@@ -33,6 +41,7 @@ DESCRIPTION = """The geometry of trained classifiers: neural collapse at every l
   deepcollapse train --network resnet --dataset mnist --download
   deepcollapse measure runs/digits-mlp-seed0 --layers all
   deepcollapse compress runs/digits-mlp-seed0 --target accuracy-drop=0.2%
+  deepcollapse sweep run --grid rate=0.1,0.01 decay=0,5e-3 --seeds 3
   deepcollapse report runs            all runs on one page
   deepcollapse theory phase-diagram   what theory holds to be optimal, on a page
 
@@ -68,11 +77,15 @@ def parse(arguments: list[str]) -> Command:
     if arguments[:2] == ["compress", "verify"]:  # a run of that name is ./verify
         prog = "deepcollapse compress verify"
         return tyro.cli(Verify, prog=prog, args=arguments[2:], config=CONFIG, registry=REGISTRY)
+    if planned := PLANNED.get(" ".join(arguments[:2])):
+        return _with_recipes(planned, arguments)
     train = tyro.conf.subcommand("train", default=Train(recipe=_base_recipe(arguments)))
     return tyro.cli(
         Annotated[Train, train]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Compress, tyro.conf.subcommand("compress")]
+        | Annotated[Sweeps, tyro.conf.subcommand("sweep")]
+        | Annotated[Run, tyro.conf.subcommand("run")]
         | Annotated[DecaySweep, tyro.conf.subcommand("decay-sweep")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Theory, tyro.conf.subcommand("theory")]
@@ -85,13 +98,30 @@ def parse(arguments: list[str]) -> Command:
     )
 
 
+def _with_recipes(planned: type[SweepRun] | type[SweepPlan], arguments: list[str]) -> SweepRun | SweepPlan:
+    """A sweep from the recipe of --recipe-file, or from each of --recipes; other flags change them."""
+
+    def read(base: Recipe) -> SweepRun | SweepPlan:
+        prog = f"deepcollapse {' '.join(arguments[:2])}"
+        default = planned(recipe=base)
+        return tyro.cli(planned, prog=prog, default=default, args=arguments[2:], config=CONFIG, registry=REGISTRY)
+
+    asked = read(_base_recipe(arguments))
+    if asked.recipes and asked.recipe_file:
+        raise OptionError("--recipe-file and --recipes both say where recipes start from; leave one of them out.")
+    bases = tuple(read(_recipe_in(file)).recipe for file in asked.recipes)
+    return replace(asked, bases=bases) if bases else asked
+
+
 def _command(arguments: list[str], as_json: bool) -> Command:
     """The command; with --json, what is wrong with the arguments is said in JSON too."""
-    told = io.StringIO()
+    told, shown = io.StringIO(), Shown()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(shown):
             return parse(arguments)
     except SystemExit as stop:
+        asked_for_help = {"-h", "--help"} & set(arguments)
+        sys.stdout.write(fitted(shown.getvalue()) if asked_for_help else shown.getvalue())
         if stop.code and (as_json or "__tyro" in told.getvalue()):
             complain(OptionError(unboxed(told.getvalue())), as_json)
         else:
@@ -101,10 +131,11 @@ def _command(arguments: list[str], as_json: bool) -> Command:
 
 def _base_recipe(arguments: list[str]) -> Recipe:
     """The recipe that flags of `train` change: that of --recipe-file, of the run that goes on, or the default."""
-    if arguments[:1] != ["train"] or {"-h", "--help"} & set(arguments):
+    takes = arguments[:1] == ["train"] or " ".join(arguments[:2]) in PLANNED
+    if not takes or {"-h", "--help"} & set(arguments):
         return Recipe()
     file, out = _value_of("--recipe-file", arguments), _value_of("--out", arguments)
-    if file is None and "--resume" in arguments:
+    if file is None and arguments[:1] == ["train"] and "--resume" in arguments:
         folder = Path(out) if out else latest_run()
         if folder is None or not (folder / "recipe.toml").is_file():
             raise RunError(
@@ -112,8 +143,11 @@ def _base_recipe(arguments: list[str]) -> Recipe:
                 "or leave --resume out."
             )
         file = str(folder / "recipe.toml")
-    if file is None:
-        return Recipe()
+    return Recipe() if file is None else _recipe_in(file)
+
+
+def _recipe_in(file: str | Path) -> Recipe:
+    """The recipe in a TOML file. Raises RunError where it cannot be read, OptionError where it is none."""
     try:
         return Recipe.from_mapping(tomllib.loads(Path(file).read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,5 +1,6 @@
 """What the terminal shows: tables, paragraphs, JSON, and errors in words."""
 
+import io
 import json
 import math
 import re
@@ -71,6 +72,46 @@ def unboxed(text: str) -> str:
     _, *lines = text.strip().splitlines() or [""]
     inside = " ".join(line.strip(" │╰╯─-") for line in lines if re.search(r"\w", line))
     return re.sub(r"^Error parsing __tyro\S+: (.*) For full helptext.*$", r"\1", re.sub(r"\s+", " ", inside))
+
+
+class Shown(io.StringIO):
+    """Keeps what is printed to show it later: in colour and with frames where standard output takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real = sys.stdout
+
+    def isatty(self) -> bool:
+        """Whether what is kept will be shown on a terminal."""
+        return self.real.isatty()
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How it will be written."""
+        return self.real.encoding
+
+
+def fitted(help_text: str, width: int | None = None) -> str:
+    """A help text with the lines wrapped that tyro leaves as long as they are: those outside of its frames.
+
+    >>> print(fitted("usage: it [-h] {this,that}\\n\\nFour words are here.\\n│ a frame is kept │", 20))
+    usage: it [-h]
+      {this,that}
+    <BLANKLINE>
+    Four words are
+    here.
+    │ a frame is kept │
+    """
+    width = width or shutil.get_terminal_size().columns
+
+    def line_fitted(line: str) -> str:
+        if len(re.sub(r"\x1b\[[\d;]*m", "", line)) <= width or line.lstrip()[:1] in "│╭╰":
+            return line
+        if "{" in line and "usage:" in line:
+            return line.replace(" {", "\n  {", 1)
+        return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+
+    return "\n".join(map(line_fitted, help_text.split("\n")))
 
 
 def duration(seconds: float) -> str:

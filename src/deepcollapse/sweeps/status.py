@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 import time
 from collections import Counter
@@ -129,7 +130,8 @@ def first_line(failure: Path) -> str:
         return f"its traceback cannot be read: {error.strerror or error}"
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (")]
     after = lines[starts[-1] + 1 :] if starts else lines
-    return next((line for line in after if line.strip() and not line.startswith(" ")), "no reason given")
+    found = next((line for line in after if line.strip() and not line.startswith(" ")), "no reason given")
+    return re.sub(r"^[\w.]+\.(\w+)(?=:|$)", r"\1", found)  # an error is known by its name, without its module's
 
 
 def _seconds_left(runs: tuple[RunStatus, ...]) -> float | None:

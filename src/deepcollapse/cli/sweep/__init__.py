@@ -1,0 +1,1 @@
+"""`deepcollapse sweep`: many runs, one file a sub-command."""

@@ -1,0 +1,107 @@
+"""What the terminal shows of a sweep: what was found, and what did not come to its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.errors import RunError
+from deepcollapse.sweeps.axes import written
+from deepcollapse.sweeps.folder import SweepFolder
+from deepcollapse.sweeps.found import found
+from deepcollapse.sweeps.sweep import Sweep
+
+if TYPE_CHECKING:
+    from deepcollapse.sweeps.job import Outcome
+
+MOST_FAILURES = 5
+
+
+def show_found(sweep: Sweep, folder: SweepFolder) -> None:
+    """A row for each combination of settings, medians over its seeds."""
+    from deepcollapse.report.words import number, percent
+
+    rows = found(sweep, folder)
+    names = list(rows[0].settings)
+    table = []
+    for row in rows:
+        runs = f"{row.done} of {row.runs}" if row.done < row.runs else str(row.runs)
+        accuracy = "–" if row.accuracy_test is None else percent(row.accuracy_test)
+        values = [written(row.settings[name]) for name in names]
+        table.append((*values, runs, accuracy, number(row.within_class_variability)))
+    columns = (*(name.replace("_", "\n") for name in names), "runs", "accuracy,\ntest", "NC1")
+    print()
+    show_table(columns, table, right=range(len(columns)))
+    if any(row.done > 1 for row in rows):
+        say("Medians over the seeds, at the last epoch.")
+
+
+def show_unfinished(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]") -> None:
+    """The runs that failed, each with the file of its traceback, and those that another process has."""
+    axes, recipes = sweep.axes(), sweep.named()
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    told = []
+    for outcome in failed:
+        what = in_words(settings_of(recipes[outcome.key], axes)) or f"run {outcome.key}"
+        told.append((what, first_line(outcome.error), folder.failure_path(recipes[outcome.key])))
+    show_failures(told, folder)
+    if elsewhere := sum(outcome.state == "elsewhere" for outcome in outcomes):
+        runs = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
+        print()
+        say(f"{runs} at another process just now; see: deepcollapse sweep status {folder.path}")
+
+
+def show_failures(failures: Sequence[tuple[str, str, Path]], folder: SweepFolder) -> None:
+    """What failed, with which error, and where its traceback is; the first few where there are many."""
+    for what, error, traceback in failures[:MOST_FAILURES]:
+        print()
+        say(f"Failed: {what}: {error}")
+        say(f"  Traceback: {traceback}")
+    if len(failures) > MOST_FAILURES:
+        print()
+        say(f"{len(failures)} runs failed; the tracebacks of the others lie in {folder.path / 'failures'}.")
+
+
+def first_line(text: str | None) -> str:
+    """The first line of an error."""
+    return next(iter((text or "no reason given").splitlines()), "")
+
+
+def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page: Path | None) -> dict[str, Any]:
+    """What was found and what became of each run, for JSON."""
+    axes = sweep.axes()
+    recipes = sweep.named()
+    runs = []
+    for outcome in outcomes:
+        settings = settings_of(recipes[outcome.key], axes)
+        traceback = str(folder.path / "failures" / f"{outcome.key}.txt") if outcome.state == "failed" else None
+        kept = {"key": outcome.key, "path": str(outcome.run), "settings": settings, "state": outcome.state}
+        runs.append(kept | {"seconds": outcome.seconds, "error": outcome.error, "traceback": traceback})
+    rows = [asdict(row) for row in found(sweep, folder)]
+    return {"folder": str(folder.path), "page": page and str(page), "found": rows, "runs": runs}
+
+
+def settings_of(recipe: object, axes: Mapping[str, object]) -> dict[str, Any]:
+    """The settings of a recipe that are swept."""
+    return {name: getattr(recipe, name) for name in axes}
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings as one gives them to --grid."""
+    return " ".join(f"{name}={written(value)}" for name, value in settings.items())
+
+
+def write_page_of(path: Path) -> Path:
+    """Write the page that compares the runs of a sweep that are done. Raises RunError where there is none."""
+    folder = SweepFolder.at(path)
+    done = [folder.run_path(recipe) for recipe in folder.sweep().recipes if folder.state(recipe) == "done"]
+    if not done:
+        raise RunError(f"no run of {path} is done yet, so there is nothing to show. Run it first, or wait for one.")
+    try:
+        from deepcollapse.report.sweep import write_sweep_page
+    except ModuleNotFoundError:
+        from deepcollapse.report import write_page
+
+        return write_page(done, path / "report.html")
+    return write_sweep_page(path, path / "report.html")
