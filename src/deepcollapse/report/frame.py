@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from html import escape
 
 NO_SCRIPT = (
@@ -11,11 +12,11 @@ NO_SCRIPT = (
 )
 
 
-def whole(title: str, body: str) -> str:
-    """A page's HTML: `title` is text, `body` is HTML in which every name was escaped."""
+def whole(title: str, body: str, own: Sequence[str] = ("page.js",)) -> str:
+    """A page's HTML: `title` is text, `body` is HTML in which every name was escaped, `own` are our scripts' files."""
     from plotly.offline import get_plotlyjs
 
-    scripts = [get_plotlyjs(), _resource("page.js")]
+    scripts = [get_plotlyjs(), *map(_resource, own)]
     inline = "".join(f"<script>{script}</script>" for script in scripts)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'

@@ -1,0 +1,219 @@
+"""The runs of a sweep's folder as a table: their settings, how they stand, and what was measured at their end."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from deepcollapse.errors import RunError
+from deepcollapse.records import digest_of
+from deepcollapse.report.words import words_for
+
+PLAN, SCHEMA_VERSION = "sweep.json", 1
+State = Literal["done", "failed", "begun", "waiting"]
+# A measure, where it was taken, and of which data; "hidden" is the mean over the layers before the head.
+Key = tuple[str, str, str | None]
+HIDDEN = "hidden"
+
+# What a reader looks for first, in this order.
+MEASURES: tuple[Key, ...] = (
+    ("accuracy", "network", "test"),
+    ("accuracy", "network", "train"),
+    ("within_class_variability", "head.input", "train"),
+    ("equinorm_means", "head.input", "train"),
+    ("equinorm_classifier", "head", "train"),
+    ("equiangularity_means", "head.input", "train"),
+    ("equiangularity_classifier", "head", "train"),
+    ("maximal_angle_means", "head.input", "train"),
+    ("maximal_angle_classifier", "head", "train"),
+    ("self_duality", "head.input", "train"),
+    ("nearest_class_mean_disagreement", "head.input", "train"),
+    ("nearest_class_mean_disagreement", "head.input", "test"),
+    ("rank_at_one_percent_weight", HIDDEN, None),
+    ("effective_rank_weight", HIDDEN, None),
+    ("stable_rank_weight", HIDDEN, None),
+    ("relative_distance_to_rank_k_weight", HIDDEN, "train"),
+    ("effective_rank_features", "head.input", "train"),
+    ("relative_cluster_variation", HIDDEN, "train"),
+    ("cdnv", "head.input", "train"),
+    ("cdnv", "head.input", "test"),
+    ("loss", "network", "train"),
+    ("loss_with_decay", "network", "train"),
+    ("loss", "network", "test"),
+    ("tpt_onset", "network", None),
+)
+_SHARES = ("accuracy", "disagreement")
+_NO_RESULT = ("learning_rate", "tpt_onset_strict")
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run: its name, its recipe, how it stands, and the numbers at its end; `error` is the traceback of a failure."""
+
+    key: str
+    recipe: Mapping[str, Any]
+    state: State
+    path: Path
+    values: Mapping[Key, float | int] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure as the page calls it; `share` is for those that are told in per cent."""
+
+    key: Key
+    title: str
+    meaning: str
+    share: bool
+
+    @classmethod
+    def of(cls, key: Key) -> "Measure":
+        """The measure in plain words."""
+        name, where, split = key
+        words = words_for(name)
+        title = f"{words.symbol}: {words.plain}" if words.symbol else words.plain
+        title += ", mean over hidden layers" if where == HIDDEN else ""
+        title += f" ({split})" if split and (split != "train" or name in ("accuracy", "loss")) else ""
+        return cls(key, title, words.meaning, any(part in name for part in _SHARES))
+
+
+@dataclass(frozen=True)
+class SweepRuns:
+    """All runs of a sweep. `varying` are the settings in which recipes differ, each with its values in order."""
+
+    folder: Path
+    runs: Sequence[SweepRun]
+    varying: Mapping[str, Sequence[Any]]
+    common: Mapping[str, Any]
+    measures: Sequence[Measure]
+
+    def counts(self) -> dict[State, int]:
+        """How many runs stand how."""
+        states: tuple[State, ...] = ("done", "failed", "begun", "waiting")
+        return {state: sum(run.state == state for run in self.runs) for state in states}
+
+
+def is_sweep(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a sweep."""
+    return (Path(folder) / PLAN).is_file()
+
+
+def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = None) -> SweepRuns:
+    """The runs of the sweep in a folder, with the measures of these names, or those that readers look for first.
+
+    Raises RunError where there is no sweep that can be read, or where a measure was taken of no run.
+    """
+    place = Path(folder)
+    recipes = _recipes(place)
+    names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
+    values = {name: _ordered(recipe.get(name) for recipe in recipes) for name in names}
+    runs = [_run(place, recipe) for recipe in recipes]
+    found = list(dict.fromkeys(key for run in runs for key in run.values))
+    common = {name: found[0] for name, found in values.items() if len(found) == 1}
+    varying = {name: found for name, found in values.items() if len(found) > 1}
+    return SweepRuns(place, runs, varying, common, [Measure.of(key) for key in _chosen(found, measures, place)])
+
+
+def _recipes(folder: Path) -> list[Mapping[str, Any]]:
+    path = folder / PLAN
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        version, recipes = plan.get("schema_version"), plan["recipes"]
+        if not recipes or not all(isinstance(recipe, dict) for recipe in recipes):
+            raise ValueError("it holds no recipes")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or (f"it lacks {error}" if isinstance(error, KeyError) else error)
+        raise RunError(
+            f"{folder} is not a sweep: it has no readable {PLAN} ({reason}). Name the folder given to --out."
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise RunError(
+            f"{path} has version {version}, and this deepcollapse reads version {SCHEMA_VERSION}. "
+            "Use the deepcollapse that wrote it."
+        )
+    return recipes
+
+
+def _ordered(values: Iterable[Any]) -> list[Any]:
+    """Each value once: numbers by size after what is not given, others as they come."""
+    hashable = [tuple(value) if isinstance(value, list) else value for value in values]
+    found = list(dict.fromkeys(hashable))
+    numeric = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in found)
+    return sorted(found, key=lambda value: (value is not None, value or 0)) if numeric else found
+
+
+def _run(folder: Path, recipe: Mapping[str, Any]) -> SweepRun:
+    key = digest_of(recipe)
+    path, failure = folder / "runs" / key, folder / "failures" / f"{key}.txt"
+    if (path / "done.json").is_file():
+        return SweepRun(key, recipe, "done", path, final_values(path / "records.jsonl", recipe.get("epochs")))
+    if failure.is_file():
+        return SweepRun(key, recipe, "failed", path, error=_text(failure))
+    return SweepRun(key, recipe, "begun" if (path / "provenance.json").is_file() else "waiting", path)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"its traceback cannot be read: {error.strerror or error}"
+
+
+def final_values(records: Path, epochs: Any) -> dict[Key, float | int]:
+    """What was measured at the end of a run, and when its terminal phase began; nothing where the file is gone.
+
+    Of the many thousand rows only those of the last epoch, and those without one, are read as JSON.
+    """
+    marks = (f'"epoch": {epochs},'.encode(), b'"epoch": null,', b'"measure": "tpt_onset"')
+    found: dict[Key, list[tuple[str, float | int]]] = {}
+    try:
+        data = records.read_bytes()
+    except OSError:
+        return {}
+    for line in (line for mark in marks for line in _lines_with(mark, data)):
+        if row := _row(line):
+            # Only the usual ways of counting classes and of pooling compare from run to run.
+            usual = row["weighting"] in (None, "class") and row["reduction"] in (None, "mean", "none", "flatten")
+            values = found.setdefault((row["measure"], _place(row), row["split"]), [])
+            if usual or not any(layer == row["layer"] for layer, _ in values):
+                values[:] = [(layer, value) for layer, value in values if layer != row["layer"]]
+                values.append((row["layer"], row["value"]))
+    return {key: sum(value for _, value in values) / len(values) for key, values in found.items()}
+
+
+def _lines_with(mark: bytes, data: bytes) -> Iterator[bytes]:
+    """The whole lines in which a mark stands, but for those of arrays and of baselines."""
+    end = -1
+    while (at := data.find(mark, end + 1)) >= 0:
+        start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        if end < 0:  # a line that a crash cut off
+            return
+        if data.find(b'"array": null', at, end) >= 0 and data.find(b'"baseline": null', at, end) >= 0:
+            yield data[start:end]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        return row if isinstance(row["value"], int | float) else None
+    except (ValueError, KeyError, TypeError):  # a damaged line takes nothing else with it
+        return None
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    layer = str(row["layer"])
+    return layer if layer in ("network", "head", "head.input", "input", "all") else HIDDEN
+
+
+def _chosen(found: Sequence[Key], measures: Sequence[str] | None, folder: Path) -> list[Key]:
+    if measures is None:
+        more = [key for key in found if key[1] == "network" and key not in MEASURES and key[0] not in _NO_RESULT]
+        return [key for key in MEASURES if key in set(found)] + more
+    for name in measures:
+        if found and not any(key[0] == name for key in found):
+            known = ", ".join(sorted({key[0] for key in found}))
+            raise RunError(f"{name} was measured in no run of {folder}. Measured were {known}.")
+    return [key for name in measures for key in found if key[0] == name]
