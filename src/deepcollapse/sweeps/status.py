@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from deepcollapse.sweeps.folder import SweepFolder
+from deepcollapse.sweeps.folder import DONE, LOCKS, SweepFolder
 from deepcollapse.sweeps.sweep import Sweep, key_of
 from deepcollapse.training.recipe import Recipe
 
@@ -83,7 +83,7 @@ def standing_of(folder: SweepFolder, recipe: Recipe) -> Standing:
     state = folder.state(recipe)
     if state == "done":
         return "done"
-    if held(folder.path / "locks" / key_of(recipe)):
+    if held(folder.path / LOCKS / key_of(recipe)):
         return "running"
     return "stopped" if state == "begun" else state
 
@@ -95,10 +95,10 @@ def held(lock: Path) -> bool:
 
         with lock.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (ImportError, FileNotFoundError):  # not on Windows, and not where nothing was begun
-        return False
-    except OSError:
+    except BlockingIOError:
         return True
+    except (ImportError, OSError):  # not on Windows, not on disks without locks, and not where nothing was begun
+        return False
     return False
 
 
@@ -153,7 +153,7 @@ def _seconds_an_epoch(run: RunStatus) -> float | None:
         return None
     try:
         begun = datetime.fromisoformat(json.loads((run.path / "provenance.json").read_text())["created"]).timestamp()
-        until = (run.path / "done.json").stat().st_mtime if run.state == "done" else time.time()
+        until = (run.path / DONE).stat().st_mtime if run.state == "done" else time.time()
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return max(0.0, until - begun) / run.epoch

@@ -12,7 +12,7 @@ from deepcollapse.cli.terminal import say_json
 
 @dataclass(frozen=True)
 class SweepPage:
-    """Write the page that compares the runs of a sweep which are done, from their records alone."""
+    """Write the page that compares the runs of a sweep, from their records alone."""
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Folder of the sweep."""

@@ -38,6 +38,9 @@ class SweepRun(Planned):
     """CPUs that Ray sets aside for a run."""
     gpus_per_run: float = 0.0
     """GPUs that Ray sets aside for a run; 0.25 puts four runs on one."""
+    retrain: bool = False
+    """Train anew what was made by another version or on other data, in place of refusing it; the old runs are moved to
+    the sweep's folder old."""
     dry_run: bool = False
     """Say how many runs there are, how many are done, and how long the others will take; train nothing."""
 
@@ -51,14 +54,13 @@ class SweepRun(Planned):
             show_dry_run(sweep, SweepFolder(out), self)
             return 0
         outcomes = self._outcomes(sweep, out, self._engine())
-        page = write_page_of(out) if any(outcome.state == "done" for outcome in outcomes) else None
+        page = write_page_of(out)
         if self.json:
             say_json(facts(sweep, SweepFolder(out), outcomes, page))
         else:
             show_found(sweep, SweepFolder(out))
             show_unfinished(sweep, SweepFolder(out), outcomes)
-            if page:
-                print(f"\nPage: {page}")
+            print(f"\nPage: {page}")
         return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
 
     def _outcomes(self, sweep: Sweep, out: Path, engine: "Engine") -> "Sequence[Outcome]":
@@ -68,7 +70,7 @@ class SweepRun(Planned):
             with SweepProgress(SweepFolder(out), quiet=self.json) as progress:
                 from deepcollapse.sweeps import run_sweep
 
-                return run_sweep(sweep, out, engine=engine, watcher=progress, **self.resources())
+                return run_sweep(sweep, out, engine=engine, retrain=self.retrain, watcher=progress, **self.resources())
         except KeyboardInterrupt:
             done = sum(SweepFolder(out).state(recipe) == "done" for recipe in sweep.recipes)
             raise Interrupted(

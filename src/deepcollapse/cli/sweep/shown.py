@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import say, show_table
-from deepcollapse.errors import RunError
 from deepcollapse.sweeps.axes import written
 from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.found import found
@@ -68,7 +67,7 @@ def first_line(text: str | None) -> str:
     return next(iter((text or "no reason given").splitlines()), "")
 
 
-def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page: Path | None) -> dict[str, Any]:
+def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page: Path) -> dict[str, Any]:
     """What was found and what became of each run, for JSON."""
     axes = sweep.axes()
     recipes = sweep.named()
@@ -79,7 +78,7 @@ def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page
         kept = {"key": outcome.key, "path": str(outcome.run), "settings": settings, "state": outcome.state}
         runs.append(kept | {"seconds": outcome.seconds, "error": outcome.error, "traceback": traceback})
     rows = [asdict(row) for row in found(sweep, folder)]
-    return {"folder": str(folder.path), "page": page and str(page), "found": rows, "runs": runs}
+    return {"folder": str(folder.path), "page": str(page), "found": rows, "runs": runs}
 
 
 def settings_of(recipe: object, axes: Mapping[str, object]) -> dict[str, Any]:
@@ -93,15 +92,7 @@ def in_words(settings: Mapping[str, Any]) -> str:
 
 
 def write_page_of(path: Path) -> Path:
-    """Write the page that compares the runs of a sweep that are done. Raises RunError where there is none."""
-    folder = SweepFolder.at(path)
-    done = [folder.run_path(recipe) for recipe in folder.sweep().recipes if folder.state(recipe) == "done"]
-    if not done:
-        raise RunError(f"no run of {path} is done yet, so there is nothing to show. Run it first, or wait for one.")
-    try:
-        from deepcollapse.report.sweep import write_sweep_page
-    except ModuleNotFoundError:
-        from deepcollapse.report import write_page
+    """Write the page that compares the runs of a sweep and says which failed."""
+    from deepcollapse.report.sweep import write_sweep_page
 
-        return write_page(done, path / "report.html")
     return write_sweep_page(path, path / "report.html")
