@@ -30,7 +30,7 @@ def numbers(recipe):
 
 
 def rows(recipe):
-    """The records of a run: those of an early epoch and of baselines, which no page of a sweep may take, and its end."""
+    """The records of a run: its end, and an early epoch and a baseline, which no page of a sweep may take."""
     yield Record(epoch=LAST - 1, layer="network", measure="tpt_onset", value=LAST - 1)
     for epoch, baseline, times in ((1, None, 50.0), (LAST, None, 1.0), (LAST, "shuffled labels", 70.0)):
         for measure, layer, split, value in numbers(recipe):

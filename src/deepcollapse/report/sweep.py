@@ -8,7 +8,7 @@ from typing import Any
 
 from deepcollapse.records import atomic_write
 from deepcollapse.report import explorer, frame, html, sweep_table
-from deepcollapse.report.sweep_runs import Measure, State, SweepRun, SweepRuns, is_sweep, read_sweep
+from deepcollapse.report.sweep_runs import Key, Measure, State, SweepRun, SweepRuns, is_sweep, read_sweep
 from deepcollapse.report.sweep_table import in_words, value_text
 
 __all__ = ["is_sweep", "write_sweep_page"]
@@ -16,7 +16,7 @@ __all__ = ["is_sweep", "write_sweep_page"]
 SIGNS: dict[State, str] = {"done": "✓", "failed": "✗", "begun": "…", "waiting": "○"}
 _WORDS: dict[State, str] = {"done": "done", "failed": "failed", "begun": "begun, not done", "waiting": "not begun"}
 # Whether more of a measure is better; the headline names the best combination of these.
-_BEST = {("accuracy", "network", "test"): max, ("within_class_variability", "head.input", "train"): min}
+_BEST: dict[Key, Any] = {("accuracy", "network", "test"): max, ("within_class_variability", "head.input", "train"): min}
 # A longer traceback is cut at its start.
 _LINES = 40
 

@@ -50,7 +50,7 @@ _NO_RESULT = ("learning_rate", "tpt_onset_strict")
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run: its name, its recipe, how it stands, and the numbers at its end; `error` is the traceback of a failure."""
+    """One run: its name, recipe, how it stands, and the numbers at its end; `error` is the traceback of a failure."""
 
     key: str
     recipe: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The table of a sweep: a row for each combination of settings, with medians and spread over seeds and links to runs."""
+"""The table of a sweep: a row for each combination of settings, with medians and spread over seeds, and its runs."""
 
 import os
 import statistics
