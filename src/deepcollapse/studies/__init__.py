@@ -11,7 +11,9 @@ from deepcollapse.studies.study import SCALES, Scale, Study
 # What each study is about, in the words of `deepcollapse list studies`; the module has the study's name.
 STUDIES: dict[str, str] = {
     "papyan2020": "Papyan et al. 2020: neural collapse in the terminal phase of training, every figure of the paper",
+    "zangrando2024": "Zangrando et al. 2024: rank and within-class variability fall together with weight decay",
     "date2020": "Date et al. 2020: ternary weights, trained one at a time, at par with full precision",
+    "sukenik2024": "Súkeník et al. 2024: low rank against deep neural collapse, in its model and in ReLU heads",
 }
 
 

@@ -1,0 +1,52 @@
+"""Quantities of runs over one setting of their recipes, seed by seed: what claims and charts of sweeps look at."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy
+
+from deepcollapse.records.charts import Curve
+from deepcollapse.records.study import Judgement
+from deepcollapse.studies.criteria import falls_with, worst
+from deepcollapse.studies.evidence import Finished
+
+Points = Mapping[int, Sequence[tuple[float, float]]]
+# Where a setting of 0 stands on a logarithmic axis: at this share of the smallest other.
+ZERO = 0.3
+
+
+def points(runs: Sequence[Finished], setting: str, value: Callable[[Finished], float]) -> Points:
+    """The pairs (setting, quantity) of each seed, in the order of the setting; what is undefined is left out."""
+    found: dict[int, list[tuple[float, float]]] = {}
+    for run in runs:
+        at = float(getattr(run.recipe, setting)), float(value(run))
+        found.setdefault(run.recipe.seed, []).extend([] if math.isnan(at[1]) else [at])
+    return {seed: sorted(pairs) for seed, pairs in found.items()}
+
+
+def all_fall(subject: str, quantities: Mapping[str, Points], name: str, runs: Sequence[Finished]) -> Judgement:
+    """Whether every one of several quantities falls with a setting; the weakest is named.
+
+    Errors are those of `falls_with`.
+    """
+    each = {label: falls_with(label, values, name) for label, values in quantities.items()}
+    numbers = {label: judged.numbers["correlation"] for label, judged in each.items()}
+    weakest = max(numbers, key=lambda label: numbers[label] or 0.0)
+    count = sum(judged.verdict == "holds" for judged in each.values())
+    told = f"{count} of {len(each)} fall; the weakest is {weakest}, {each[weakest].measured}"
+    verdict = worst([judged.verdict for judged in each.values()])
+    return Judgement(subject, verdict, told, numbers, runs=[run.name for run in runs])
+
+
+def curve(name: str, values: Points, log: bool = True) -> Curve:
+    """The median over seeds with a band from the least to the largest; 0 has a place on a logarithmic axis."""
+    settings = sorted({x for pairs in values.values() for x, _ in pairs})
+    least = min((x for x in settings if x > 0), default=1.0)
+    columns = [[y for pairs in values.values() for at, y in pairs if at == x] for x in settings]
+    return Curve(
+        name,
+        [x or ZERO * least if log else x for x in settings],
+        [float(numpy.median(column)) for column in columns],
+        low=[min(column) for column in columns],
+        high=[max(column) for column in columns],
+    )
