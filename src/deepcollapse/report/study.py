@@ -78,10 +78,10 @@ def _top(record: StudyRecord) -> str:
     )
 
 
-def _lasted(seconds: float) -> str:
+def _lasted(seconds: float | int) -> str:
     """A time in words: 12 s, 7 min, 2.5 h.
 
-    >>> _lasted(0.1), _lasted(420.0), _lasted(9000.0)
+    >>> _lasted(0.1), _lasted(420), _lasted(9000)
     ('1 s', '7 min', '2.5 h')
     """
     if seconds < 90:

@@ -240,7 +240,7 @@ def words_for(measure: str) -> Words:
     return Words("", measure.replace("_", " "), "", None)
 
 
-def number(value: float | None, figures: int = 3) -> str:
+def number(value: float | int | None, figures: int = 3) -> str:
     """A number as a reader likes it: three figures, and powers of ten only where they help.
 
     >>> number(0.04567), number(123456.0), number(0.0000321), number(0.0), number(None), number(12.192447, 6)

@@ -23,30 +23,32 @@ class Colors:
     @classmethod
     def for_charts(cls, charts: Iterable[Chart]) -> "Colors":
         """Colours for every curve of these charts but thresholds, which are grey."""
-        together = [list(dict.fromkeys(name for name in names(chart))) for chart in charts]
+        charts = list(charts)
+        together = [list(dict.fromkeys(curve.name for curve in colored(chart))) for chart in charts]
         of = _in_order(together)
         for chart in together:
             for name in chart:
                 if name not in of:
                     of[name] = _free(name, together, of)
-        places = {name: i % len(SYMBOLS) for i, name in enumerate(of)}
-        return cls(of, places)
+        dotted = dict.fromkeys(curve.name for chart in charts for curve in colored(chart) if curve.kind == "points")
+        return cls(of, {name: i % len(SYMBOLS) for i, name in enumerate(dotted)})
 
     def color(self, curve: Curve) -> str:
         """The colour of a curve."""
         return GREY if curve.kind == "threshold" else self.of[curve.name]
 
 
-def names(chart: Chart) -> list[str]:
-    """The names of a chart's curves that are to be told apart by colour."""
+def colored(chart: Chart) -> list[Curve]:
+    """A chart's curves that are to be told apart by colour."""
     panels = [panel for panel in chart.panels if isinstance(panel, Panel)]
-    return [curve.name for panel in panels for curve in panel.curves if curve.kind != "threshold"]
+    return [curve for panel in panels for curve in panel.curves if curve.kind != "threshold"]
 
 
 def _free(name: str, together: Sequence[list[str]], of: dict[str, str]) -> str:
-    """The first colour that no curve has beside which this one is drawn; where there is none, the least used."""
+    """A colour that no curve has beside which this one is drawn, one that is new to the page where there still is."""
     beside = [of[other] for chart in together if name in chart for other in chart if other in of]
-    return min(PALETTE, key=beside.count)
+    whole = list(of.values())
+    return min(PALETTE, key=lambda color: (beside.count(color), whole.count(color)))
 
 
 def _in_order(together: Sequence[list[str]]) -> dict[str, str]:

@@ -60,7 +60,7 @@ def _color_of(value: Any, log: bool) -> float | None:
     return float(f"{math.log10(value) if log else value:.6g}")
 
 
-def _cells(values: Sequence[Sequence[Any]]) -> list[tuple[int, int, float]]:
+def _cells(values: Sequence[Sequence[Any]]) -> list[tuple[int, int, float | int]]:
     return [(x, y, value) for y, row in enumerate(values) for x, value in enumerate(row) if value is not None]
 
 
@@ -77,7 +77,7 @@ def _texts(panel: Heat, values: Sequence[Sequence[Any]]) -> list[list[str]]:
     ]
 
 
-def _scale(known: Sequence[float], log: bool) -> dict[str, Any]:
+def _scale(known: Sequence[float | int], log: bool) -> dict[str, Any]:
     if known and min(known) < 0 < max(known):
         most = max(-min(known), max(known))
         return {"colorscale": DIVERGING, "zmin": -most, "zmax": most}
@@ -86,7 +86,7 @@ def _scale(known: Sequence[float], log: bool) -> dict[str, Any]:
     return {"colorscale": SEQUENTIAL, "zmin": low, "zmax": high if high > low else low + 1}
 
 
-def _bar(known: Sequence[float], log: bool, unit: str) -> dict[str, Any]:
+def _bar(known: Sequence[float | int], log: bool, unit: str) -> dict[str, Any]:
     bar = {"thickness": 11, "outlinewidth": 0, "xpad": 6, "tickfont": {"size": 11}}
     if unit and unit != "1":
         bar["title"] = {"text": escape(unit), "side": "top", "font": {"size": 11}}
@@ -99,7 +99,7 @@ def _bar(known: Sequence[float], log: bool, unit: str) -> dict[str, Any]:
     return bar
 
 
-def _ink(value: float, known: Sequence[float], log: bool) -> str:
+def _ink(value: float | int, known: Sequence[float | int], log: bool) -> str:
     """Dark on light and light on dark."""
     scale = _scale(known, log)
     drawn = math.log10(value) if log else value

@@ -21,8 +21,8 @@ class Scale:
     title: str
     log: bool
     zero: float | None
-    least: float
-    most: float
+    least: float | int
+    most: float | int
 
     @classmethod
     def of(cls, axis: Axis, values: Iterable[Any], edges: Iterable[Any] = ()) -> "Scale":
@@ -53,7 +53,7 @@ class Scale:
             return None
         return max(value, self.zero or self.least / 1.3) if self.log else value
 
-    def edge(self, value: float | int) -> float:
+    def edge(self, value: float | int) -> float | int:
         """A place as plotly's annotations have it: a logarithm where the axis has one."""
         place = self.place(value)
         place = self.least if place is None else place
@@ -84,7 +84,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _few_marks(least: float, most: float) -> list[tuple[float, str]]:
+def _few_marks(least: float | int, most: float | int) -> list[tuple[float, str]]:
     """Ticks for a span so short that powers of ten would give fewer than two."""
     found = [
         (step * 10.0**e, power(step, e))
