@@ -122,9 +122,8 @@ def training_of(
 
 
 def _begun(run: Path) -> bool:
-    """Whether there is a run to go on with. What a process left that was killed while it wrote is taken away."""
-    for part in run.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+    """Whether there is a run to go on with. What a process left that was killed while it began is taken away."""
+    _tidy(run)
     if (run / "provenance.json").is_file():
         return True
     if run.is_dir() and {file.name for file in run.iterdir()} <= {"recipe.toml", "records.jsonl"}:
@@ -133,12 +132,19 @@ def _begun(run: Path) -> bool:
     return False
 
 
+def _tidy(run: Path) -> None:
+    """Take away what was left half-written when a process was killed; nobody writes in a run but who holds it."""
+    for part in run.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def conclude(job: Job, shelf: Shelf) -> None:
     """What comes after training: further measures, in one piece, and the word that the run is done.
 
     Draws from the global generators are the same whether it follows training at once or comes later.
     """
     run = Run.open(job.run_path)
+    _tidy(run.path)
     (run.path / DONE).unlink(missing_ok=True)  # first: rows of other measures are about to go
     _rewind_to_trained(run)
     if job.afterwards:
@@ -186,7 +192,7 @@ def locked(job: Job) -> contextlib.AbstractContextManager[bool]:
 
 
 def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
-    """Keep a failure with its traceback beside the runs."""
+    """Keep a failure with its traceback beside the runs; a failure that is kept already gives way."""
     told = f"{type(error).__name__}: {error}"
     whole = "".join(traceback.format_exception(error))
     with contextlib.suppress(DeepCollapseError):  # on a full disk the failure is told all the same

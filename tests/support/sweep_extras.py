@@ -1,0 +1,52 @@
+"""What sweeps in tests measure after training, and how they come to grief; imported by worker processes too."""
+
+import os
+import signal
+import sys
+
+import torch
+
+from deepcollapse.records import Record
+from deepcollapse.sweeps import Sweep
+from deepcollapse.training import Recipe
+
+TINY = Recipe(epochs=2, width=8, depth=1, per_class=5, test_per_class=5, measurements=2, rate=0.01)
+
+
+def look_again(trained):
+    """Rows and arrays that depend on weights, data, and draws from the global generator."""
+    network = trained.network()
+    for number in range(6):
+        draw = torch.rand(1)
+        with torch.no_grad():
+            batches = list(trained.batches(trained.splits.train, 10)) * 20
+            loss = sum(network(x + draw).square().mean() for x, _ in batches)
+        stem = f"again-{number}"
+        references = trained.run.write_arrays(stem, {"draw": draw})
+        yield Record(layer="network", measure="noisy_loss", value=float(loss), split="train", epoch=number)
+        yield Record(layer="network", measure="draw", value=None, array=references["draw"])
+
+
+def troubled(trained):
+    """By the seed: 0 goes well, 1 is killed the first time, 2 each time, 3 wants to leave."""
+    seed, sign = trained.recipe.seed, trained.run.path / "was-here"
+    if seed == 2 or (seed == 1 and not sign.exists()):
+        sign.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == 3:
+        sys.exit("no more")
+    return list(look_again(trained))
+
+
+def tree(sweep_folder):
+    """The bytes of every file of a sweep's runs but those that tell of times; what was left half-written counts too."""
+    runs = sweep_folder / "runs"
+    files = [file for file in runs.rglob("*") if file.is_file()]
+    timed = {"provenance.json", "latest.pt"}
+    return {str(file.relative_to(runs)): file.name in timed or file.read_bytes() for file in files}
+
+
+def swept(*, runs: int, **changes) -> Sweep:
+    """A sweep of so many tiny runs that look again."""
+    base = Recipe(**{**{name: getattr(TINY, name) for name in TINY.__dataclass_fields__}, **changes})
+    return Sweep.grid(base, seed=range(runs), afterwards="sweep_extras:look_again")
