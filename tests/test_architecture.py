@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "theory": {"errors", "linalg", "records", "geometry", "measurement"},
     "training": {"errors", "linalg", "records", "geometry", "networks", "datasets", "measurement", "theory"},
     "compression": {"errors", "linalg", "records", "geometry", "networks", "measurement", "theory", "training"},
-    "sweeps": {"errors", "records", "networks", "training"},
+    "sweeps": {"errors", "linalg", "records", "networks", "datasets", "measurement", "training"},
     "studies": {
         "errors",
         "linalg",

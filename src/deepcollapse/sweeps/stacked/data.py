@@ -19,24 +19,28 @@ class StackedData:
         self.images = torch.cat([x for x, _ in whole]).to(device)
         self.labels = torch.cat([y for _, y in whole]).to(device)
         places = {id(split): i for i, split in enumerate(different)}
-        self.offsets = torch.tensor([[places[id(split)] * self.length] for split in splits])
+        self._offsets = torch.tensor([[places[id(split)] * self.length] for split in splits])
 
     def shuffled(
-        self, generators: Sequence[torch.Generator], batch: int, alone_too: bool
+        self, members: Sequence[int], generators: Sequence[torch.Generator], batch: int, alone_too: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches (members, n, ...) and labels (members, n), each member in the order that its generator draws."""
+        """Batches (members, n, ...) and labels (members, n) of these members, each in the order that its generator
+        draws; batches of a single sample come where they are wanted `alone_too`."""
         orders = torch.stack([torch.randperm(self.length, generator=generator) for generator in generators])
-        for index in (orders + self.offsets).to(self.images.device).split(batch, dim=1):
+        for index in self._places(orders, members).split(batch, dim=1):
             if alone_too or index.shape[1] > 1:
                 yield self._at(index)
 
-    def in_order(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, members: Sequence[int], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches in the order of the data: (n, ...) and (n,) where all members share them, else with members first."""
         if self.same:
             yield from zip(self.images.split(batch), self.labels.split(batch), strict=True)
             return
-        for index in (torch.arange(self.length) + self.offsets).to(self.images.device).split(batch, dim=1):
+        for index in self._places(torch.arange(self.length), members).split(batch, dim=1):
             yield self._at(index)
+
+    def _places(self, orders: Tensor, members: Sequence[int]) -> Tensor:
+        return (orders + self._offsets[list(members)]).to(self.images.device)
 
     def _at(self, index: Tensor) -> tuple[Tensor, Tensor]:
         x = self.images.index_select(0, index.flatten())

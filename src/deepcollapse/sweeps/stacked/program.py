@@ -1,6 +1,6 @@
 """Runs that are trained as one program, from wherever each of them stands to the last epoch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,11 +11,13 @@ from torch.nn import functional
 from deepcollapse.datasets.dataset import Dataset
 from deepcollapse.linalg import first_largest
 from deepcollapse.sweeps.job import Job
+from deepcollapse.sweeps.stacked.blocks import block_size
 from deepcollapse.sweeps.stacked.data import StackedData
 from deepcollapse.sweeps.stacked.descent import Descent
 from deepcollapse.sweeps.stacked.stack import Stack
 from deepcollapse.training.evaluate import Scores
 from deepcollapse.training.loop import Training, seed_everything
+from deepcollapse.training.recipe import Recipe
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Member:
     training: Training
     epoch: int = -1
     error: Exception | None = None
+    place_in_data: int = 0
 
     @property
     def under_way(self) -> bool:
@@ -36,21 +39,21 @@ class Member:
 class Program:
     """The networks of some members, and their data, ready for epochs together."""
 
-    def __init__(self, members: Sequence[Member]):
-        self.members = members
-        self.recipe, self.device = members[0].training.recipe, members[0].training.place.device
+    def __init__(self, members: Sequence[Member], data: Mapping[str, StackedData]):
+        self.members, self.data = list(members), data
+        first = members[0].training
+        self.recipe, self.place, self.loss = first.recipe, first.place, first.loss
         self.stack = Stack([member.training.network for member in members])
-        decays, momenta = (self._each(lambda m, name=name: getattr(m.training.recipe, name)) for name in SETTINGS)
+        decays, momenta = (
+            self._each(lambda recipe, name=name: getattr(recipe, name)) for name in ("decay", "momentum")
+        )
         self.descent = Descent(self.stack.parameters, self._momentum_buffers(), decays, momenta)
-        splits = [member.training.splits for member in members]
-        self.train = StackedData([cast(Dataset, s.train) for s in splits], self.device)
-        tests = [s.test for s in splits if isinstance(s.test, Dataset)]
-        self.test = StackedData(tests, self.device) if len(tests) == len(splits) else None
         norms = nn.modules.batchnorm._BatchNorm
-        self.alone_too = not any(isinstance(module, norms) for module in members[0].training.network.modules())
+        self.alone_too = not any(isinstance(module, norms) for module in first.network.modules())
 
-    def _each(self, value: Callable[[Member], float]) -> Tensor:
-        return torch.tensor([value(member) for member in self.members], dtype=torch.float32, device=self.device)
+    def _each(self, value: Callable[[Recipe], float]) -> Tensor:
+        values = [value(member.training.recipe) for member in self.members]
+        return torch.tensor(values, dtype=torch.float32, device=self.place.device)
 
     def _momentum_buffers(self) -> list[Tensor]:
         """Stacked momentum buffers; each member's optimiser looks into them."""
@@ -64,21 +67,28 @@ class Program:
                     state["momentum_buffer"] = stacked[i]
         return buffers
 
-    def train_epoch(self, epoch: int) -> None:
+    def epoch(self, epoch: int) -> None:
+        """Train for an epoch, and look at every member; what goes wrong with a member stays with it."""
+        with self.place:
+            self._train(epoch)
+            found = {split: self._scores(data) for split, data in self.data.items()}
+        for i, member in enumerate(self.members):
+            if member.error is None:
+                look(member, epoch, {split: scores[i] for split, scores in found.items()})
+
+    def _train(self, epoch: int) -> None:
         """One pass of every member over its training data; a member that diverges gets its error."""
         orders = []
         for member in self.members:
             orders.append(torch.Generator().manual_seed(seed_everything(member.training.recipe, epoch)))
             for group in member.training.optimiser.param_groups:
                 group["lr"] = member.training.recipe.learning_rate(epoch)
-        rates = self._each(lambda member: member.training.recipe.learning_rate(epoch))
-        self.stack.train()
+        rates = self._each(lambda recipe: recipe.learning_rate(epoch))
         losses = []
-        for x, y in self.train.shuffled(orders, self.recipe.batch, self.alone_too):
-            each = self._losses(self.stack(x), y)
-            # Each member's parameters are in its own loss alone, so the sum has the gradients of all of them.
-            self.descent.step(torch.autograd.grad(each.sum(), list(self.stack.parameters.values())), rates)
-            losses.append(each.detach())
+        for x, y in self.data["train"].shuffled(self._datasets(), orders, self.recipe.batch, self.alone_too):
+            each, gradients = self.stack.networks.gradients(x, y, self._losses)
+            self.descent.step(gradients, rates)
+            losses.append(each)
         for member, column in zip(self.members, torch.stack(losses).T.cpu(), strict=True):
             lost = column[~column.isfinite()]
             if len(lost):
@@ -93,34 +103,25 @@ class Program:
         return each.view(y.shape).mean(dim=1)
 
     @torch.no_grad()
-    def scores(self, data: StackedData, batch: int) -> list[Scores]:
+    def _scores(self, data: StackedData) -> list[Scores]:
         """Accuracy and loss of every member in eval mode."""
-        self.stack.eval()
-        hits = torch.zeros(len(self.members), dtype=torch.int64, device=self.device)
-        total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
-        for x, y in data.in_order(batch):
-            logits = self.stack.on_same(x) if data.same else self.stack(x)
+        hits = torch.zeros(len(self.members), dtype=torch.int64, device=self.place.device)
+        total = torch.zeros(len(self.members), dtype=torch.float64, device=self.place.device)
+        for x, y in data.in_order(self._datasets(), self.place.evaluation_batch):
+            logits = self.stack.networks.logits(x, data.same)
             y = y.expand(len(self.members), -1)
-            right = first_largest(logits.flatten(0, 1)).view(y.shape) == y
-            hits += right.sum(dim=1)
-            total += self._losses(logits, y).double() * y.shape[1]
+            hits += (first_largest(logits.flatten(0, 1)).view(y.shape) == y).sum(dim=1)
+            # One by one: a mean over each member's own numbers alone sums them as that of a single run does.
+            each = [self.loss(own.contiguous(), labels) for own, labels in zip(logits, y, strict=True)]
+            total += torch.stack(each).double() * y.shape[1]
         found = zip(hits.tolist(), total.tolist(), strict=True)
         return [Scores(hit / data.length, loss / data.length) for hit, loss in found]
 
-    def look(self, epoch: int) -> None:
-        """Each member's evaluation of the epoch, and its measurement where it is time."""
-        splits = {"train": self.train, "test": self.test}
-        batch = self.members[0].training.place.evaluation_batch
-        found = {name: self.scores(data, batch) for name, data in splits.items() if data is not None}
-        for i, member in enumerate(self.members):
-            if member.error is None:
-                look(member, epoch, {name: scores[i] for name, scores in found.items()})
+    def _datasets(self) -> list[int]:
+        return [member.place_in_data for member in self.members]
 
 
-SETTINGS = ("decay", "momentum")
-
-
-def look(member: Member, epoch: int, known: dict[str, Scores] | None = None) -> None:
+def look(member: Member, epoch: int, known: Mapping[str, Scores] | None = None) -> None:
     """Evaluate and measure one member; what goes wrong is the member's own."""
     seed_everything(member.training.recipe, epoch)
     try:
@@ -131,6 +132,17 @@ def look(member: Member, epoch: int, known: dict[str, Scores] | None = None) -> 
         member.epoch = epoch
     except Exception as error:
         member.error = error
+
+
+def stacked_data(members: Sequence[Member]) -> dict[str, StackedData]:
+    """The data of the members by split; each member remembers which are its own."""
+    device = members[0].training.place.device
+    for i, member in enumerate(members):
+        member.place_in_data = i
+    splits = [member.training.splits for member in members]
+    found = {"train": StackedData([cast(Dataset, held.train) for held in splits], device)}
+    tests = [held.test for held in splits if isinstance(held.test, Dataset)]
+    return found | ({"test": StackedData(tests, device)} if len(tests) == len(splits) else {})
 
 
 def alike(members: Sequence[Member]) -> list[list[Member]]:
@@ -152,13 +164,13 @@ def train_together(members: Sequence[Member]) -> Iterator[Member]:
         if member.epoch < 0:
             look(member, 0)
     yield from (member for member in members if not member.under_way)
-    program = None
+    programs: list[Program] = []
+    data = stacked_data(members)
     for epoch in range(1, members[0].training.recipe.epochs + 1):
         active = [member for member in members if member.under_way and member.epoch < epoch]
-        if not active:
-            continue
-        if program is None or program.members != active:
-            program = Program(active)
-        program.train_epoch(epoch)
-        program.look(epoch)
-        yield from (member for member in active if not member.under_way)
+        if active != [member for program in programs for member in program.members]:
+            size = block_size(active[0].training, len(active)) if active else 1
+            programs = [Program(active[i : i + size], data) for i in range(0, len(active), size)]
+        for program in programs:
+            program.epoch(epoch)
+            yield from (member for member in program.members if not member.under_way)
