@@ -87,7 +87,7 @@ def _cell(measure: Measure, values: Sequence[float | int], failed: bool) -> str:
     told = html.escape(in_words(measure, statistics.median(values)))
     if len(set(values)) < 2:
         return told
-    return f"{told}<small>{html.escape(_range(measure, values))}</small>"
+    return f"{told} <small>{html.escape(_range(measure, values))}</small>"
 
 
 def _range(measure: Measure, values: Sequence[float | int]) -> str:

@@ -1,0 +1,291 @@
+import json
+import re
+import shutil
+import statistics
+import time
+
+import pytest
+from page_tree import tree
+from sweep_sample import BASE, LAST, make_sweep, numbers
+
+from deepcollapse.errors import RunError
+from deepcollapse.report.sweep import is_sweep, page, write_sweep_page
+from deepcollapse.report.sweep_runs import HIDDEN, final_values, read_sweep
+from deepcollapse.report.sweep_table import relative
+from deepcollapse.sweeps import key_of
+
+EVIL = "<script>alert(1)</script>"
+DECAYS, RATES = (0.0, 1e-3, 1e-2), (0.01, 0.1)
+
+
+def own(folder, **how):
+    """The page less its first script, which is plotly's own."""
+    text = page(read_sweep(folder, **how), folder)
+    return re.sub(r"<script>.*?</script>", "", text, count=1, flags=re.DOTALL)
+
+
+def data(seen):
+    """What the browser is given to draw from."""
+    return json.loads(seen.one("section.explorer").one("script").text)
+
+
+def options(seen, name):
+    """The lists of a name: each its options, the chosen one first."""
+    lists = [found for found in seen.all("select") if found.attributes["name"] == name]
+    return [
+        [option.text for option in sorted(one.all("option"), key=lambda o: "selected" not in o.attributes)]
+        for one in lists
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Decay by rate by two seeds; one run failed, one was begun, one waits."""
+    place = tmp_path_factory.mktemp("sweeps") / "grid"
+    make_sweep(place, failed=(1,), begun=(2,), waiting=(11,), decay=DECAYS, rate=RATES, seed=range(2))
+    return place
+
+
+@pytest.fixture(scope="module")
+def seen(folder):
+    return tree(own(folder))
+
+
+def test_the_top_says_what_varies_and_how_the_runs_stand(seen):
+    assert seen.one("h1").text == "Sweep grid"
+    assert seen.one("p.lead").text == "12 runs. They differ in seed (2 values), rate (2 values), decay (3 values)."
+    tiles = [(tile.one("b").text, tile.one(".badge").text) for tile in seen.all("li.tile")]
+    assert tiles == [("9", "✓ done"), ("1", "✗ failed"), ("1", "… begun, not done"), ("1", "○ not begun")]
+    assert seen.texts("h2") == ["What the settings do", "Every combination", "Runs that failed", "Settings"]
+
+
+def test_the_headline_names_the_best_combinations(seen):
+    # Accuracy peaks where decay is 0.001, and variability falls with decay and with the rate.
+    assert seen.one("p.verdict").text == (
+        "Highest accuracy (test): 90.2 % at rate 0.01, decay 0.001, median of 2 runs. "
+        "Lowest NC1: within-class variability: 0.00199 at rate 0.1, decay 0.01."
+    )
+
+
+def test_readers_choose_a_measure_two_settings_and_what_the_others_are_held_at(seen):
+    [measures] = options(seen, "measure")
+    assert measures == [
+        "NC1: within-class variability",
+        "accuracy (test)",
+        "accuracy (train)",
+        "NC2: unequal lengths, class means",
+        "NC3: self-duality",
+        "rank at 1 %, weights, mean over hidden layers",
+        "effective rank, features",
+        "TCV: relative cluster variation, mean over hidden layers",
+        "loss (train)",
+        "tpt onset",
+    ]
+    assert options(seen, "x") == [["decay", "rate"]]
+    assert options(seen, "y") == [["rate", "decay", "nothing else"]]
+    assert options(seen, "hold") == [
+        ["all seeds", "0", "1"],
+        ["all values", "0.01", "0.1"],
+        ["all values", "0", "0.001", "0.01"],
+    ]
+
+
+def test_the_browser_is_given_each_run_with_its_numbers_at_the_end(folder, seen):
+    given = data(seen)
+    assert [(s["name"], s["values"], s["numbers"]) for s in given["settings"]] == [
+        ("seed", ["0", "1"], [0, 1]),
+        ("rate", ["0.01", "0.1"], [0.01, 0.1]),
+        ("decay", ["0", "0.001", "0.01"], [0, 0.001, 0.01]),
+    ]
+    titles = [measure["title"] for measure in given["measures"]]
+    runs = {tuple(places): (state, values) for state, places, values in given["runs"]}
+    assert len(runs) == 12
+    assert [state for state, _ in runs.values()].count(0) == 9
+    # Decay comes first in the grid and seeds last: the second recipe failed, the third was begun.
+    assert runs[1, 0, 0] == (1, [])
+    assert runs[0, 1, 0] == (2, [])
+    assert runs[1, 1, 2] == (3, [])
+    state, values = runs[0, 0, 1]
+    assert state == 0
+    [recipe] = [r for r in make_recipes() if (r.seed, r.rate, r.decay) == (0, 0.01, 1e-3)]
+    known = {(measure, layer): value for measure, layer, split, value in numbers(recipe) if split != "train"}
+    known |= {(measure, layer): value for measure, layer, split, value in numbers(recipe) if split == "train"}
+    told = dict(zip(titles, values, strict=True))
+    assert told["NC1: within-class variability"] == pytest.approx(
+        known["within_class_variability", "head.input"], rel=1e-4
+    )
+    ranks = [value for (measure, _), value in known.items() if measure == "rank_at_one_percent_weight"]
+    assert told["rank at 1 %, weights, mean over hidden layers"] == pytest.approx(sum(ranks) / 2, rel=1e-4)
+    assert told["tpt onset"] == LAST - 1
+
+
+def make_recipes():
+    from deepcollapse.sweeps import Sweep
+
+    return Sweep.grid(BASE, decay=DECAYS, rate=RATES, seed=range(2)).recipes
+
+
+def test_the_table_has_medians_ranges_and_the_runs_of_every_combination(folder, seen):
+    rows = seen.one("table.sweep").all("tr")
+    head = ["rate", "decay", "test accuracy", "train accuracy", "NC1", "NC3", "rank of weights", "effective rank"]
+    assert rows[0].texts("th") == [*head, "hidden TCV", "TPT onset", "runs"]
+    assert [row.texts("td")[:2] for row in rows[1:]] == [[str(r), f"{d:g}"] for r in RATES for d in DECAYS]
+    recipes = make_recipes()
+    pair = [recipe for recipe in recipes if (recipe.rate, recipe.decay) == (0.01, 1e-3)]
+    accuracies = [value for r in pair for m, _, split, value in numbers(r) if (m, split) == ("accuracy", "test")]
+    low, high = (f"{100 * value:.4g}" for value in accuracies)
+    cells = rows[2].all("td")
+    assert cells[2].text == f"{100 * statistics.median(accuracies):.4g} % {low} to {high}"
+    links = cells[-1].all("a")
+    assert [(link.text, link.attributes["href"]) for link in links] == [
+        (str(r.seed), f"runs/{key_of(r)}/") for r in pair
+    ]
+    # One of two runs failed: its sign stands with the seed, and the other's number is told.
+    assert rows[1].texts("td")[2] == "82 %"
+    assert rows[1].all("td")[-1].text == "0 1✗"
+    assert rows[4].all("td")[-1].text == "0… 1"
+    assert rows[6].all("td")[-1].text == "0 1○"
+    assert [span.text for span in rows[6].all("td")[-1].all("span")] == ["1○"]  # nothing is there to lead to
+
+
+def test_where_all_runs_of_a_combination_failed_the_cells_say_so(tmp_path):
+    make_sweep(tmp_path / "s", failed=(0, 1), waiting=(2, 3), decay=(0.0, 0.1, 1.0), seed=range(2))
+    rows = tree(own(tmp_path / "s")).one("table.sweep").all("tr")[1:]
+    assert [row.texts("td")[1] for row in rows] == ["✗", "–", "72.2 % 72 to 72.4"]
+
+
+def test_failures_are_told_with_their_traceback_as_text(seen):
+    [failed] = seen.all("details.failed")
+    assert failed.one("summary").text == "✗seed 1, rate 0.01, decay 0: NonFiniteError: run 1 met <b>NaN</b>."
+    assert failed.one("pre").text.startswith("Traceback (most recent call last):")
+
+
+def test_one_setting_gives_lines_and_no_choice_of_axes(tmp_path):
+    make_sweep(tmp_path / "s", decay=(0.0, 1e-3), seed=range(2))
+    seen = tree(own(tmp_path / "s"))
+    assert [figure.attributes["class"] for figure in seen.all("figure")] == ["lines"]
+    assert options(seen, "x") == options(seen, "y") == []
+    assert options(seen, "hold") == [["all seeds", "0", "1"], ["all values", "0", "0.001"]]
+
+
+def test_settings_that_are_words_or_not_given_come_as_they_are(tmp_path):
+    make_sweep(tmp_path / "s", optimiser=["sgd", "adam"], width=[None, 8], drops=[(0.5,), ()])
+    seen = tree(own(tmp_path / "s"))
+    settings = {s["name"]: (s["values"], s["numbers"]) for s in data(seen)["settings"]}
+    assert settings == {
+        "optimiser": (["sgd", "adam"], None),
+        "width": (["not given", "8"], None),
+        "drops": (["0.5", "none"], None),
+    }
+
+
+def test_a_single_recipe_is_a_page_without_choices(tmp_path):
+    make_sweep(tmp_path / "s", decay=[0.1])
+    seen = tree(own(tmp_path / "s"))
+    assert seen.texts("h2") == ["Every combination", "Settings"]
+    assert seen.one("p.lead").text == "1 run."
+
+
+def test_before_any_run_is_done_the_page_says_so(tmp_path):
+    make_sweep(tmp_path / "s", waiting=range(4), decay=(0.0, 0.1), seed=range(2))
+    seen = tree(own(tmp_path / "s"))
+    assert seen.one("p.verdict").text == "No run is done yet: there is nothing to compare."
+    assert seen.texts("h2") == ["Every combination", "Settings"]
+
+
+def test_measures_can_be_asked_for_by_name(folder):
+    sweep = read_sweep(folder, ["loss", "rank_at_one_percent_weight"])
+    assert [measure.key for measure in sweep.measures] == [
+        ("loss", "network", "train"),
+        ("rank_at_one_percent_weight", HIDDEN, None),
+    ]
+    with pytest.raises(RunError) as caught:
+        read_sweep(folder, ["beauty"])
+    assert str(caught.value) == (
+        f"beauty was measured in no run of {folder}. Measured were accuracy, effective_rank_features, equinorm_means, "
+        "loss, rank_at_one_percent_weight, relative_cluster_variation, self_duality, tpt_onset, "
+        "within_class_variability."
+    )
+
+
+def test_every_name_is_text_and_never_markup(tmp_path):
+    folder = tmp_path / "<b>sweep"
+    make_sweep(
+        folder, failed=(0,), base=BASE, decay=(0.0, 0.1), dataset=["digits", EVIL], parameters=[(), (f"a={EVIL}",)]
+    )
+    text = own(folder)
+    assert "alert(1)" in text
+    assert EVIL not in text
+    assert "<b>sweep" not in text
+    assert "<b>NaN" not in text
+    tree(text)
+
+
+def test_only_links_to_runs_lead_anywhere_and_nothing_is_loaded(folder):
+    text = own(folder)
+    assert not re.findall(r"""(?:src|href|action|url)\s*[=(](?!"#part-\d+"|"runs/[0-9a-f]{12}/")""", text)
+    assert not re.findall(r"https?://", text)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy
+    assert re.fullmatch(
+        r"default-src 'none'; script-src 'sha256-[^']+' 'sha256-[^']+' 'sha256-[^']+'; style-src 'unsafe-inline'; "
+        r"img-src data: blob:; base-uri 'none'",
+        policy[1],
+    )
+
+
+def test_links_are_relative_to_the_page_and_quoted(tmp_path):
+    assert relative(tmp_path / "a sweep" / "runs" / "x", tmp_path / "pages") == "../a%20sweep/runs/x/"
+
+
+def test_damaged_and_torn_rows_take_nothing_else_with_them(tmp_path):
+    recipes = make_sweep(tmp_path / "s", decay=(0.0, 0.1))
+    records = tmp_path / "s" / "runs" / next(iter(recipes)) / "records.jsonl"
+    whole = final_values(records, LAST)
+    text = records.read_text(encoding="utf-8")
+    records.write_text(
+        '{"epoch": 6, "array": null, "baseline": null\n' + text + text.splitlines()[-2][:200], encoding="utf-8"
+    )
+    assert final_values(records, LAST) == whole
+    records.unlink()
+    assert final_values(records, LAST) == {}
+
+
+def test_folders_that_are_no_sweep(tmp_path):
+    plan = tmp_path / "sweep.json"
+    told = f"{tmp_path} is not a sweep: it has no readable sweep.json"
+    damaged = {
+        "": f"{told} (Expecting value: line 1 column 1 (char 0)). Name the folder given to --out.",
+        "[]": f"{told} ('list' object has no attribute 'get'). Name the folder given to --out.",
+        '{"schema_version": 1}': f"{told} (it lacks 'recipes'). Name the folder given to --out.",
+        '{"schema_version": 1, "recipes": []}': f"{told} (it holds no recipes). Name the folder given to --out.",
+        '{"schema_version": 2, "recipes": [{}]}': (
+            f"{plan} has version 2, and this deepcollapse reads version 1. Use the deepcollapse that wrote it."
+        ),
+    }
+    with pytest.raises(RunError) as caught:
+        write_sweep_page(tmp_path, tmp_path / "page.html")
+    assert str(caught.value) == f"{told} (No such file or directory). Name the folder given to --out."
+    for text, message in damaged.items():
+        plan.write_text(text, encoding="utf-8")
+        with pytest.raises(RunError) as caught:
+            write_sweep_page(tmp_path, tmp_path / "page.html")
+        assert str(caught.value) == message
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_big_sweep_gives_a_small_page_soon(tmp_path):
+    make_sweep(tmp_path / "s", decay=[10.0**-i for i in range(1, 6)], rate=[0.1 * i for i in range(1, 7)])
+    one = next((tmp_path / "s" / "runs").glob("*/records.jsonl"))
+    lines = one.read_text(encoding="utf-8").splitlines(keepends=True)
+    early = "".join(line for line in lines if '"epoch": 1,' in line)
+    one.write_text(early * 1000 + "".join(lines), encoding="utf-8")  # about as many rows as a long training leaves
+    for records in (tmp_path / "s" / "runs").glob("*/records.jsonl"):
+        if records != one:
+            shutil.copy(one, records)
+    start = time.process_time()
+    out = write_sweep_page(tmp_path / "s", tmp_path / "page.html")
+    assert time.process_time() - start < 5
+    assert out.stat().st_size < 6e6
+    assert is_sweep(tmp_path / "s")
+    assert not is_sweep(tmp_path)
