@@ -1,6 +1,7 @@
 """What a study found: a verdict for each claim with its evidence, and its charts, as one file of plain JSON."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -83,10 +84,14 @@ class StudyRecord:
     provenance: Mapping[str, Any]
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `study.json` in a folder. Raises RunError where that cannot be done."""
+        """Write `study.json` in a folder; a number that is not finite is written as one that is not there.
+
+        Raises RunError where that cannot be done.
+        """
         values = asdict(self) | {"schema_version": SCHEMA_VERSION, "shown": [to_mapping(one) for one in self.shown]}
         values["claims"] = [asdict(claim) | {"verdict": claim.verdict} for claim in self.claims]
-        return atomic_write(Path(folder) / FILE, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
+        text = json.dumps(_strict(values), indent=1, allow_nan=False) + "\n"
+        return atomic_write(Path(folder) / FILE, text.encode())
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "StudyRecord":
@@ -108,6 +113,15 @@ class StudyRecord:
             raise RunError(
                 f"{path} cannot be read as what a study found ({reason}). Name the folder of `deepcollapse reproduce`."
             ) from error
+
+
+def _strict(value: Any) -> Any:
+    """A value as strict JSON holds it: hours of runs must not be lost over a NaN in a chart."""
+    if isinstance(value, Mapping):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _claim(values: Mapping[str, Any]) -> JudgedClaim:
