@@ -49,7 +49,7 @@ def recipes(scale: Scale) -> list[Recipe]:
             batch=16 if dataset == "iris" else 128,
             decay=1e-3,
             measurements=2,
-            per_class=None if dataset in ("iris", "digits") else scale["per_class"],
+            per_class=scale["per_class"].get(dataset),
             seed=seed,
         )
         for dataset in scale.datasets
@@ -114,7 +114,9 @@ def _bytes(found: DiscreteResult) -> Iterator[Record]:
     yield _row("ternary_bytes", stored, unit="byte")
 
 
-def _row(measure: str, value: float, *, split: str | None = None, unit: str = "1", note: str | None = None) -> Record:
+def _row(
+    measure: str, value: float | int, *, split: str | None = None, unit: str = "1", note: str | None = None
+) -> Record:
     return Record(layer="network", measure=measure, value=value, split=split, unit=unit, note=note)
 
 
@@ -251,12 +253,12 @@ STUDY = Study(
     summary="Networks whose weights are -1, 0 or 1, trained one weight at a time.",
     scales={
         "smoke": Scale(
-            "One hidden layer of 16 units on iris and digits, three seeds.",
+            "One hidden layer of 16 units on iris and on 60 images of each digit, three seeds.",
             ("iris", "digits"),
             ("mlp",),
             (0, 1, 2),
             _SCALED_DOWN,
-            {"width": 16, "epochs": 40, "per_class": 50},
+            {"width": 16, "epochs": 40, "per_class": {"digits": 60}},
         ),
         "laptop": Scale(
             "One hidden layer of 64 units on iris, digits and 500 images of each class of MNIST, three seeds.",
@@ -264,7 +266,7 @@ STUDY = Study(
             ("mlp",),
             (0, 1, 2),
             (*_SCALED_DOWN, "MNIST is trained on with 500 images of each class: a sweep tries every weight on all."),
-            {"width": 64, "epochs": 60, "per_class": 500},
+            {"width": 64, "epochs": 60, "per_class": {"mnist": 500}},
         ),
         "gpu": Scale(
             "One hidden layer of 256 units on iris, digits and MNIST, five seeds.",
@@ -272,7 +274,7 @@ STUDY = Study(
             ("mlp",),
             (0, 1, 2, 3, 4),
             (*_SCALED_DOWN, f"The search lowers the loss of {SAMPLES} training images."),
-            {"width": 256, "epochs": 100, "per_class": None},
+            {"width": 256, "epochs": 100, "per_class": {}},
         ),
         "paper": Scale(
             "One hidden layer of 256 units on iris, digits and MNIST, five seeds; the paper's own sizes are not known.",
@@ -280,7 +282,7 @@ STUDY = Study(
             ("mlp",),
             (0, 1, 2, 3, 4),
             (*_SCALED_DOWN, f"The search lowers the loss of {SAMPLES} training images."),
-            {"width": 256, "epochs": 100, "per_class": None},
+            {"width": 256, "epochs": 100, "per_class": {}},
         ),
     },
     claims=CLAIMS,

@@ -1,0 +1,76 @@
+"""Ternary training: its claims hold on a small scale, and fail where the search does nothing or starts from nothing."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from deepcollapse.compression.ternary import train_discrete
+from deepcollapse.records.study import StudyRecord
+from deepcollapse.studies import date2020, find
+from deepcollapse.studies.reproduce import Setting, reproduce
+
+ONE_THREAD = Setting(threads=1)
+
+
+def verdicts(record: StudyRecord) -> dict[str, dict[str, str]]:
+    return {claim.id: {one.subject: one.verdict for one in claim.judgements} for claim in record.claims}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("date2020")
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    return reproduce(find("date2020"), folder, scale="smoke", setting=ONE_THREAD)
+
+
+def only_digits(**settings):
+    scale = find("date2020").scales["smoke"]
+    return dataclasses.replace(scale, datasets=("digits",), settings={**scale.settings, **settings})
+
+
+def test_ternary_networks_are_at_par_and_beat_rounding(whole):
+    found = verdicts(whole)
+    assert found["par"] == found["better"] == found["monotone"] == {"iris, mlp": "holds", "digits, mlp": "holds"}
+
+
+def test_the_headers_of_so_small_networks_cost_more_than_the_claim_allows(whole):
+    claim = next(claim for claim in whole.claims if claim.id == "memory")
+    times = {one.subject: one.numbers["times_float64"] for one in claim.judgements}
+    assert 4 < times["iris, mlp"] < 6
+    assert 28 < times["digits, mlp"] < 32
+    assert claim.verdict == "fails"
+
+
+def test_the_record_is_read_back_as_it_was_written(whole, folder):
+    again = StudyRecord.read(folder)
+    assert verdicts(again) == verdicts(whole)
+    assert [type(shown).__name__ for shown in again.shown] == ["Chart", "Table"]
+
+
+def test_without_sweeps_nothing_is_better_than_rounding(tmp_path, monkeypatch):
+    monkeypatch.setattr(date2020, "SWEEPS", {"digits": 0})
+    record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=ONE_THREAD)
+    assert verdicts(record)["better"] == {"digits, mlp": "fails"}
+
+
+def test_from_all_zeros_no_single_weight_helps(tmp_path, monkeypatch):
+    def from_zeros(network, inputs, labels, **how):
+        wiped = copy.deepcopy(network)
+        with torch.no_grad():
+            for parameter in wiped.parameters():
+                parameter.zero_()
+        return train_discrete(wiped, inputs, labels, scale=1.0, **how)
+
+    monkeypatch.setattr(date2020, "train_discrete", from_zeros)
+    record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=ONE_THREAD)
+    assert verdicts(record)["par"] == {"digits, mlp": "fails"}
+
+
+def test_a_loss_that_rises_once_is_told():
+    assert date2020.largest_rise((1.0, 0.5, 0.75, 0.5)) == 0.25
+    assert date2020.largest_rise((1.0,)) == 0.0
