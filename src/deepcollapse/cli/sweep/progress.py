@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import duration, say
+from deepcollapse.sweeps.status import epoch_reached
 from deepcollapse.sweeps.watch import SweepWatcher
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class SweepProgress(SweepWatcher):
         self.epochs = {key: recipe.epochs for key, recipe in named.items()}
         there = [key for key, recipe in named.items() if self.folder.state(recipe) == "done"]
         self.states = dict.fromkeys(there, "done")
-        self.before = {key: self.epochs[key] for key in there}
-        self.reached = dict(self.before)
+        self.reached = {key: self.epochs[key] for key in there}
+        begun = {key: epoch_reached(self.folder.run_path(recipe)) or 0 for key, recipe in named.items()}
+        self.before = begun | self.reached
         self.begun = self.told = self.clock()
         if self.quiet:
             return
@@ -54,7 +56,7 @@ class SweepProgress(SweepWatcher):
     def epoch(self, key: str, epoch: int, epochs: int) -> None:
         """A run has reached an epoch."""
         self.epochs[key] = epochs
-        self.before.setdefault(key, max(0, epoch - 1))
+        self.before[key] = min(self.before[key], epoch)  # it goes on from its last checkpoint, not from its last row
         self.reached[key] = epoch
         self._move()
 
@@ -62,12 +64,9 @@ class SweepProgress(SweepWatcher):
         """A run has come to its end."""
         key = outcome.key
         self.states[key] = outcome.state
-        if outcome.state == "done":
-            self.before.setdefault(key, 0)
-            self.reached[key] = self.epochs[key]
-        else:  # nothing more is to come of it
-            self.epochs[key] = self.reached.setdefault(key, 0)
-            self.before.setdefault(key, 0)
+        if outcome.state != "done":  # nothing more is to come of it
+            self.epochs[key] = self.reached.get(key, self.before[key])
+        self.reached[key] = self.epochs[key]
         self._move()
         if self.bar is None and not self.quiet and self.clock() - self.told >= SECONDS_BETWEEN_LINES:
             self.told = self.clock()
@@ -85,7 +84,7 @@ class SweepProgress(SweepWatcher):
 
     def seconds_left(self) -> float | None:
         """At the pace since the beginning; None where nothing was trained yet, or nothing is left."""
-        done = sum(self.reached.values()) - sum(self.before.values())
+        done = sum(epoch - self.before[key] for key, epoch in self.reached.items())
         left = sum(self.epochs.values()) - sum(self.reached.values())
         return (self.clock() - self.begun) / done * left if done > 0 and left > 0 else None
 

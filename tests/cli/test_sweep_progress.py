@@ -1,0 +1,78 @@
+"""What is told of many runs as they go, by a clock of our own."""
+
+from pathlib import Path
+
+import pytest
+
+from deepcollapse.cli.sweep.progress import SweepProgress
+from deepcollapse.sweeps import Outcome, Sweep, SweepFolder
+from deepcollapse.training import Recipe
+
+SWEEP = Sweep.grid(Recipe(epochs=10), seed=range(4))
+KEYS = list(SWEEP.named())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder.at(tmp_path / "sweep")
+
+
+def ended(key, state="done"):
+    return Outcome(key, Path("run"), state)
+
+
+def test_lines_come_with_runs_that_end_and_not_too_often(folder, clock, capsys):
+    with SweepProgress(folder, quiet=False, clock=clock) as progress:
+        progress.start(SWEEP, 0)
+        clock.now = 2
+        progress.ended(ended(KEYS[0]))
+        assert capsys.readouterr().out == "4 runs.\n"
+        progress.epoch(KEYS[1], 5, 10)
+        clock.now = 30
+        assert capsys.readouterr().out == ""
+        progress.ended(ended(KEYS[2], "failed"))
+        assert capsys.readouterr().out == "1 of 4 runs done, 1 running, 1 failed; about 30 s left\n"
+        clock.now = 31
+        progress.ended(ended(KEYS[1]))
+        clock.now = 40
+        progress.ended(ended(KEYS[3], "elsewhere"))
+    assert capsys.readouterr().out == "2 of 4 runs done, 1 failed, 1 at another process\n"
+
+
+def test_what_was_done_before_took_no_time(folder, clock, capsys):
+    run = folder.run_path(SWEEP.recipes[0])
+    run.mkdir(parents=True)
+    (run / "done.json").touch()
+    begun = folder.run_path(SWEEP.recipes[1])
+    begun.mkdir()
+    (begun / "records.jsonl").write_text('{"epoch": 8}\n')
+    progress = SweepProgress(folder, quiet=False, clock=clock)
+    progress.start(SWEEP, 1)
+    assert capsys.readouterr().out == "4 runs; 1 is done already.\n"
+    progress.ended(ended(KEYS[0]))
+    assert progress.seconds_left() is None
+    progress.epoch(KEYS[1], 6, 10)  # it goes on from a checkpoint at 5
+    clock.now = 3
+    progress.epoch(KEYS[1], 8, 10)
+    assert progress.seconds_left() == pytest.approx(3 / 2 * (2 + 10 + 10))
+    assert progress.words() == "1 of 4 runs done, 1 running; about 33 s left"
+
+
+def test_quiet_is_quiet(folder, clock, capsys):
+    with SweepProgress(folder, quiet=True, clock=clock) as progress:
+        progress.start(SWEEP, 0)
+        clock.now = 100
+        progress.ended(ended(KEYS[0]))
+    assert capsys.readouterr() == ("", "")
