@@ -18,6 +18,7 @@ from deepcollapse.cli.decay_sweep import DecaySweep
 from deepcollapse.cli.list import List
 from deepcollapse.cli.measure import Measure
 from deepcollapse.cli.report import Report
+from deepcollapse.cli.reproduce import Reproduce
 from deepcollapse.cli.run import Run
 from deepcollapse.cli.runs import latest_run
 from deepcollapse.cli.sweep.command import Sweeps
@@ -31,7 +32,19 @@ from deepcollapse.errors import DeepCollapseError, OptionError, RunError
 from deepcollapse.training.recipe import Recipe
 
 Command = (
-    Train | Measure | Compress | Verify | Sweeps | SweepRun | SweepPlan | Run | DecaySweep | Report | Theory | List
+    Train
+    | Measure
+    | Compress
+    | Verify
+    | Reproduce
+    | Sweeps
+    | SweepRun
+    | SweepPlan
+    | Run
+    | DecaySweep
+    | Report
+    | Theory
+    | List
 )
 PLANNED = {"sweep run": SweepRun, "sweep plan": SweepPlan}
 
@@ -41,6 +54,7 @@ DESCRIPTION = """The geometry of trained classifiers: neural collapse at every l
   deepcollapse train --network resnet --dataset mnist --download
   deepcollapse measure runs/digits-mlp-seed0 --layers all
   deepcollapse compress runs/digits-mlp-seed0 --target accuracy-drop=0.2%
+  deepcollapse reproduce papyan2020   a paper's experiment, a verdict per claim
   deepcollapse sweep run --grid rate=0.1,0.01 decay=0,5e-3 --seeds 3
   deepcollapse report runs            all runs on one page
   deepcollapse theory phase-diagram   what theory holds to be optimal, on a page
@@ -84,6 +98,7 @@ def parse(arguments: list[str]) -> Command:
         Annotated[Train, train]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Compress, tyro.conf.subcommand("compress")]
+        | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
         | Annotated[Sweeps, tyro.conf.subcommand("sweep")]
         | Annotated[Run, tyro.conf.subcommand("run")]
         | Annotated[DecaySweep, tyro.conf.subcommand("decay-sweep")]

@@ -1,25 +1,29 @@
-"""`deepcollapse list`: the measures, networks and data sets that there are, with their facts."""
+"""`deepcollapse list`: the measures, networks, data sets and studies that there are, with their facts."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from deepcollapse.cli.terminal import say, say_json, show_table
 
+if TYPE_CHECKING:
+    from deepcollapse.studies.study import Study
+
 
 @dataclass(frozen=True)
 class List:
-    """Show the measures, networks or data sets that there are, with their facts."""
+    """Show the measures, networks, data sets or studies that there are, with their facts."""
 
-    what: Annotated[Literal["measures", "networks", "datasets"], tyro.conf.Positional] = "measures"
+    what: Annotated[Literal["measures", "networks", "datasets", "studies"], tyro.conf.Positional] = "measures"
     """What to list."""
     json: bool = False
     """Print every fact as JSON."""
 
     def run(self) -> int:
         """Print the list."""
-        {"measures": _measures, "networks": _networks, "datasets": _datasets}[self.what](self.json)
+        lists = {"measures": _measures, "networks": _networks, "datasets": _datasets, "studies": _studies}
+        lists[self.what](self.json)
         return 0
 
 
@@ -82,3 +86,27 @@ def _datasets(as_json: bool) -> None:
         "Others are named folder:PATH, hf:NAME or package.module:loader. Files lie where --data-root or the "
         "environment variable DEEPCOLLAPSE_DATA says; --download fetches them from their public source."
     )
+
+
+def _studies(as_json: bool) -> None:
+    from deepcollapse.studies import STUDIES, find
+
+    if as_json:
+        say_json([_study(find(name)) for name in STUDIES])
+        return
+    show_table(("study", "what it puts to the test"), STUDIES.items())
+    print()
+    say("Each is run by deepcollapse reproduce STUDY; its scales and claims: deepcollapse list studies --json")
+
+
+def _study(study: "Study") -> dict[str, object]:
+    claims = ("id", "sentence", "criterion", "ours", "paper")
+    scales = {name: {"words": s.words, "scaled_down": s.scaled_down} for name, s in study.scales.items()}
+    return {
+        "name": study.name,
+        "title": study.title,
+        "citation": study.citation,
+        "summary": study.summary,
+        "scales": scales,
+        "claims": [{name: getattr(claim, name) for name in claims} for claim in study.claims],
+    }

@@ -8,7 +8,7 @@ import tyro
 
 from deepcollapse.cli.runs import latest_run
 from deepcollapse.cli.terminal import say, say_json
-from deepcollapse.errors import RunError
+from deepcollapse.errors import OptionError, RunError
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Report:
     """Write the page of one or several runs, from their records alone."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")] = ()
-    """Run folders, folders of runs, or patterns; the latest in the folder runs where not given."""
+    """Run folders, folders of runs, patterns, or a study's folder; the latest in the folder runs where not given."""
     out: Path | None = None
     """The page; report.html in the run's folder where not given, or here for several runs."""
     svg: Path | None = None
@@ -28,7 +28,10 @@ class Report:
         """Write the page, and say what it says first."""
         from deepcollapse.records import read_records
         from deepcollapse.report import reading, svg, write_page
+        from deepcollapse.report.study import is_study
 
+        if len(self.runs) == 1 and is_study(self.runs[0]):
+            return self._study(Path(self.runs[0]))
         runs = list(self.runs) or [str(run) for run in [latest_run()] if run]
         if not runs:
             raise RunError("there is no run in the folder runs. Name the folder of a run, or train one first.")
@@ -48,4 +51,16 @@ class Report:
             if sentence.measure is None:
                 say(f"{sentence.run}: {sentence.text}" if len(folders) > 1 else sentence.text)
         print(f"\nPage: {page}" + (f"\nPicture: {picture}" if picture else ""))
+        return 0
+
+    def _study(self, folder: Path) -> int:
+        """The page of a study, and its verdicts."""
+        from deepcollapse.cli.reproduce import say_found
+        from deepcollapse.records.study import StudyRecord
+        from deepcollapse.report.study import write_study_page
+
+        if self.svg:
+            raise OptionError("--svg draws the curves of runs; a study's charts are on its page alone. Leave it out.")
+        page = write_study_page(folder, self.out or folder / "report.html")
+        say_found(StudyRecord.read(folder), folder, page, as_json=self.json)
         return 0

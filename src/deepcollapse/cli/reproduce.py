@@ -70,12 +70,7 @@ class Reproduce:
         record = self._reproduced(study, scale, name, out)
         from deepcollapse.report.study import write_study_page
 
-        page = write_study_page(out, out / "report.html")
-        if self.json:
-            say_json({"page": str(page), "folder": str(out), **_facts(record)})
-        else:
-            show_verdicts(record)
-            print(f"\nPage: {page}")
+        say_found(record, out, write_study_page(out, out / "report.html"), as_json=self.json)
         return 0
 
     def _asked(self, scale: "Scale") -> "Scale":
@@ -109,6 +104,15 @@ class Reproduce:
         else:
             show_estimate(study, scale, name, estimate)
         return 0
+
+
+def say_found(record: "StudyRecord", folder: Path, page: Path, *, as_json: bool) -> None:
+    """What a study found, and where its page is."""
+    if as_json:
+        say_json({"page": str(page), "folder": str(folder), **_facts(record)})
+        return
+    show_verdicts(record)
+    print(f"\nPage: {page}")
 
 
 def show_verdicts(record: "StudyRecord") -> None:
