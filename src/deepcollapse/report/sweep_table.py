@@ -85,16 +85,11 @@ def _cell(measure: Measure, values: Sequence[float | int], failed: bool) -> str:
     if not values:
         return "✗" if failed else "–"
     told = html.escape(in_words(measure, statistics.median(values)))
-    if len(set(values)) < 2:
+    low, high = (in_words(measure, value) for value in (min(values), max(values)))
+    if low == high:
         return told
-    return f"{told} <small>{html.escape(_range(measure, values))}</small>"
-
-
-def _range(measure: Measure, values: Sequence[float | int]) -> str:
-    low, high = min(values), max(values)
-    if measure.share:
-        return f"{in_words(measure, low).removesuffix(' %')} to {in_words(measure, high).removesuffix(' %')}"
-    return f"{in_words(measure, low)} to {in_words(measure, high)}"
+    low, high = (end.removesuffix(" %") for end in (low, high))
+    return f"{told} <small>{html.escape(f'{low} to {high}')}</small>"
 
 
 def _link(run: SweepRun, beside: Path) -> str:
