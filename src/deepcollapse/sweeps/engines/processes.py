@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from deepcollapse.errors import OptionError, RunError
+from deepcollapse.sweeps.engines.bundle import Bundle, single, without
 from deepcollapse.sweeps.engines.worker import START, Epoch, Ready
 from deepcollapse.sweeps.job import Job, Outcome, failed
 from deepcollapse.sweeps.watch import SweepWatcher
@@ -44,9 +45,9 @@ class Processes:
         if self.jobs < 1:
             raise OptionError(f"jobs must be at least 1; got {self.jobs}.")
 
-    def run(self, jobs: Sequence[Job], watcher: SweepWatcher) -> Iterator[Outcome]:
-        """The outcomes, as runs end."""
-        _refuse_own_script(jobs)
+    def run(self, jobs: Sequence[Job | Bundle], watcher: SweepWatcher) -> Iterator[Outcome]:
+        """The outcomes, as runs end. A bundle of jobs is one program of one worker; after its death they are single."""
+        _refuse_own_script(single(jobs))
         crew = _Crew(self.jobs, jobs, watcher)
         try:
             yield from crew.outcomes()
@@ -57,7 +58,7 @@ class Processes:
 class _Crew:
     """The workers of one sweep, and the jobs that wait for them."""
 
-    def __init__(self, size: int, jobs: Sequence[Job], watcher: SweepWatcher):
+    def __init__(self, size: int, jobs: Sequence[Job | Bundle], watcher: SweepWatcher):
         self.size, self.watcher = size, watcher
         self.waiting, self.deaths = deque(jobs), Counter[str]()
         self.news: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
@@ -96,7 +97,7 @@ class _Crew:
         elif isinstance(told, Epoch):
             self.watcher.epoch(told.key, told.epoch, told.epochs)
         elif isinstance(told, Outcome):
-            worker.job = None
+            worker.job = without(worker.job, told.key)
             return told
         else:
             return self._died(worker)
@@ -113,6 +114,9 @@ class _Crew:
             )
         if job is None:
             return None
+        if isinstance(job, Bundle):  # whichever of them it was, it shall take no other along again
+            self.waiting.extendleft(reversed(job.jobs))
+            return None
         self.deaths[job.key] += 1
         if self.deaths[job.key] >= TRIES:
             return failed(job, RunError(_how_it_ended(status)))
@@ -124,7 +128,7 @@ class _Worker:
     """A worker process, as its parent sees it."""
 
     def __init__(self, threads: int, news: "queue.SimpleQueue[tuple[_Worker, Any]]"):
-        self.job: Job | None = None
+        self.job: Job | Bundle | None = None
         self.ready = False
         self.news = news
         self.process = subprocess.Popen([sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -133,7 +137,7 @@ class _Worker:
         self._say(sys.path)
         self._say((sys.argv, threads))
 
-    def take(self, job: Job) -> None:
+    def take(self, job: Job | Bundle) -> None:
         """Give it a job."""
         self.job = job
         self._say(job)

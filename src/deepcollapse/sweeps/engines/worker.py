@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
+from deepcollapse.sweeps.watch import SweepWatcher
 from deepcollapse.training.watch import EpochReport, Watcher
 
 # What a worker runs first: standard input and output become the user's again, whose code may read and print.
@@ -55,6 +56,17 @@ class Teller(Watcher):
         self.tell(Epoch(self.key, report.epoch, report.epochs))
 
 
+class BundleTeller(SweepWatcher):
+    """Tells the parent of the epochs of runs that are one program."""
+
+    def __init__(self, tell: Callable[[Any], None]):
+        self.tell = tell
+
+    def epoch(self, key: str, epoch: int, epochs: int) -> None:
+        """Pass it on."""
+        self.tell(Epoch(key, epoch, epochs))
+
+
 def work(orders: IO[bytes], news: IO[bytes]) -> None:
     """Take jobs until there are none left: first the command line and the number of threads come, then jobs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the parent sees to it
@@ -65,6 +77,7 @@ def work(orders: IO[bytes], news: IO[bytes]) -> None:
 
     import torch
 
+    from deepcollapse.sweeps.engines.bundle import Bundle
     from deepcollapse.sweeps.engines.in_process import Shelves
     from deepcollapse.sweeps.job import do
 
@@ -79,7 +92,11 @@ def work(orders: IO[bytes], news: IO[bytes]) -> None:
     shelves = Shelves()
     tell(Ready())
     while (job := jobs.get()) is not None:
-        tell(do(job, shelves.of(job), Teller(job.key, tell)))
+        if isinstance(job, Bundle):
+            for outcome in job.run(shelves.of(job.jobs[0]), BundleTeller(tell)):
+                tell(outcome)
+        else:
+            tell(do(job, shelves.of(job), Teller(job.key, tell)))
 
 
 def _listen(orders: IO[bytes], jobs: "queue.SimpleQueue[Any]") -> None:

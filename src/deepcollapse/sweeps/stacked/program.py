@@ -27,7 +27,7 @@ class Member:
     job: Job
     training: Training
     epoch: int = -1
-    error: Exception | None = None
+    error: BaseException | None = None
     place_in_data: int = 0
 
     @property
@@ -130,7 +130,7 @@ def look(member: Member, epoch: int, known: Mapping[str, Scores] | None = None) 
             if epoch == member.training.recipe.epochs:
                 member.training.keep_weights()
         member.epoch = epoch
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         member.error = error
 
 
