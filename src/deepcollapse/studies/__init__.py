@@ -10,8 +10,10 @@ from deepcollapse.studies.study import SCALES, Scale, Study
 
 # What each study is about, in the words of `deepcollapse list studies`; the module has the study's name.
 STUDIES: dict[str, str] = {
+    "feng2022": "Feng et al. 2022: rank diminishes with depth, and few dimensions are enough to classify",
     "papyan2020": "Papyan et al. 2020: neural collapse in the terminal phase of training, every figure of the paper",
     "zangrando2024": "Zangrando et al. 2024: rank and within-class variability fall together with weight decay",
+    "galanti2022": "Galanti et al. 2022: small batches, large rates and weight decay lower the rank of weights",
     "date2020": "Date et al. 2020: ternary weights, trained one at a time, at par with full precision",
     "sukenik2024": "Súkeník et al. 2024: low rank against deep neural collapse, in its model and in ReLU heads",
 }
