@@ -27,6 +27,11 @@ def look_again(trained):
         yield Record(layer="network", measure="draw", value=None, array=references["draw"])
 
 
+def own_data(split):
+    """Batches that only this code can read."""
+    return [(torch.eye(4).reshape(4, 1, 2, 2), torch.tensor([0, 1, 0, 1]))]
+
+
 def troubled(trained):
     """By the seed: 0 goes well, 1 is killed the first time, 2 each time, 3 wants to leave."""
     seed, sign = trained.recipe.seed, trained.run.path / "was-here"

@@ -68,7 +68,14 @@ def _files_at(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     direct = place / "records.jsonl"
-    return [direct] if direct.is_file() else sorted(place.rglob("records.jsonl"))
+    if direct.is_file():
+        return [direct]
+    return sorted(file for file in place.rglob("records.jsonl") if not _set_aside(file))
+
+
+def _set_aside(file: Path) -> bool:
+    """Whether it is of a run that its sweep put by: it was made otherwise than the others."""
+    return file.parent.parent.name == "old" and (file.parent.parent.parent / "sweep.json").is_file()
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
