@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy
 
 from deepcollapse.records.charts import Curve
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.criteria import falls_with, worst
+from deepcollapse.studies.criteria import falls_with, median, middle, spearman, worst
 from deepcollapse.studies.evidence import Finished
 
 Points = Mapping[int, Sequence[tuple[float, float]]]
@@ -36,6 +37,16 @@ def all_fall(subject: str, quantities: Mapping[str, Points], name: str, runs: Se
     told = f"{count} of {len(each)} fall; the weakest is {weakest}, {each[weakest].measured}"
     verdict = worst([judged.verdict for judged in each.values()])
     return Judgement(subject, verdict, told, numbers, runs=[run.name for run in runs])
+
+
+def rises_with(subject: str, values: Points, name: str) -> Judgement:
+    """Whether a quantity rises with a setting: correlation at least 0.8. Errors are those of `falls_with`."""
+    negated = {seed: [(x, -y) for x, y in pairs] for seed, pairs in values.items()}
+    found = [spearman([x for x, _ in pairs], [y for _, y in pairs]) for pairs in values.values()]
+    numbers = {"correlation": median(found), "seeds": len(found)}
+    return replace(
+        falls_with(subject, negated, name), measured=f"correlation with {name} {middle(found)}", numbers=numbers
+    )
 
 
 def curve(name: str, values: Points, log: bool = True) -> Curve:

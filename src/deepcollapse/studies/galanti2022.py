@@ -1,0 +1,389 @@
+"""Mini-batch descent with weight decay lowers the rank of weights :cite:`galanti2022`.
+
+A step of gradient descent on B samples changes a weight by a matrix of rank B at most, and decay shrinks what was there
+before. So a weight is near to the sum of its last steps, whose rank is at most B times their number: the smaller the
+batches, the larger the rate and the stronger the decay, the fewer steps count and the lower the rank. Without decay
+nothing fades, and none of this follows.
+
+The sweep goes over batch size (with and without decay), rate, and decay. Rank is counted as the paper does: singular
+values of W over its Frobenius norm above a thousandth. Afterwards every run takes some more steps in float64, whose
+memory gives both sides of the bound.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy
+import torch
+
+from deepcollapse.geometry import channel_unfolding, singular_values
+from deepcollapse.records import Record
+from deepcollapse.records.charts import Axis, Chart, Panel, Table
+from deepcollapse.records.study import Judgement
+from deepcollapse.studies.claim import Claim, MissingEvidence
+from deepcollapse.studies.criteria import falls_with, median, middle, settled
+from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.over_settings import Points, curve, points, rises_with
+from deepcollapse.studies.study import Scale, Study
+from deepcollapse.studies.truncation import hidden_layers
+from deepcollapse.sweeps.trained import Trained
+from deepcollapse.theory import RankMemory, sgd_rank_bound
+from deepcollapse.training.data import training_batches
+from deepcollapse.training.loop import seed_everything
+from deepcollapse.training.objective import logits_of, loss_function, optimiser
+from deepcollapse.training.recipe import Recipe
+
+RANK = "rank_at_one_per_mille_of_norm_weight"
+IDENTITY, TAIL, BOUND = "rank_memory_error_weight", "rank_memory_tail_weight", "rank_memory_bound_weight"
+FROBENIUS = ("rank_memory_frobenius_tail_weight", "rank_memory_frobenius_bound_weight")
+THRESHOLD = 1e-3
+MOST_STEPS = 50  # that are remembered: each holds a copy of every weight and gradient
+FITTED = 0.999
+EXACT = 1e-10
+
+
+def recipes(scale: Scale) -> list[Recipe]:
+    """One setting at a time is changed about a middle; batch sizes come with decay and without."""
+    plain = {"width": scale["width"], "depth": scale["depth"], "parameters": ("batch_norm=false",)}
+    middle = {"batch": scale["batch"], "rate": scale["rate"], "decay": scale["decay"]}
+    settings = [
+        *(middle | {"batch": batch, "decay": decay} for batch in scale["batches"] for decay in (scale["decay"], 0.0)),
+        *(middle | {"rate": rate} for rate in scale["rates"]),
+        *(middle | {"decay": decay} for decay in scale["decays"]),
+    ]
+    found = [
+        Recipe(
+            dataset=dataset,
+            network=network,
+            epochs=scale["epochs"],
+            seed=seed,
+            momentum=scale["momentum"],
+            drops=(),
+            measurements=2,
+            layers=("head.input",),  # weights are measured whatever features are
+            per_class=scale["per_class"],
+            test_per_class=scale["test_per_class"],
+            **setting,
+            **(plain if network == "mlp" else {}),
+        )
+        for dataset in scale.datasets
+        for network in scale.networks
+        for seed in scale.seeds
+        for setting in settings
+    ]
+    return list(dict.fromkeys(found))
+
+
+def rank_of(weight: torch.Tensor) -> int:
+    """How many singular values of W / |W|_F lie above a thousandth; 0 for a zero matrix."""
+    s = singular_values(channel_unfolding(weight.detach().cpu()))
+    return int((s > THRESHOLD * s.norm()).sum())
+
+
+def memory(trained: Trained) -> Iterable[Record]:
+    """The rank of every hidden layer's weight, and what the last steps of a few more, in float64, leave of the rest."""
+    network = trained.network()
+    for name, layer in hidden_layers(network).items():
+        yield _record(trained, name, RANK, rank_of(layer.weight), unit="singular values")
+    recipe = trained.recipe
+    network = network.double().train()
+    order = torch.Generator().manual_seed(seed_everything(recipe, recipe.epochs + 1))
+    steps, loss = optimiser(recipe, network), loss_function(recipe)
+    with ExitStack() as held:
+        memories = {}
+        for name, layer in hidden_layers(network).items():
+            count = remembered(layer.weight.flatten(1).shape, recipe.batch)
+            memories[name] = held.enter_context(RankMemory(layer, steps, count, network))
+        batches = trained.place.batches(training_batches(recipe, trained.splits, network, order))
+        for x, y in islice(batches, 2 * MOST_STEPS):
+            steps.zero_grad()
+            loss(logits_of(network(x.double())), y).backward()
+            steps.step()
+        for name, one in memories.items():
+            found = one.now()
+            note = f"after {found.steps} steps in float64, of rank {found.rank} together at most"
+            values = (found.identity_error, found.tail_share, found.tail_bound, found.frobenius_share,
+                      found.frobenius_bound)  # fmt: skip
+            for measure, value in zip((IDENTITY, TAIL, BOUND, *FROBENIUS), values, strict=True):
+                yield _record(trained, name, measure, value, note)
+
+
+def remembered(shape: Sequence[int], batch: int) -> int:
+    """So many steps that their rank is at most half of what the weight can have, where one step allows that."""
+    return min(MOST_STEPS, max(1, min(shape) // (2 * batch)))
+
+
+def _record(trained: Trained, layer: str, measure: str, value: float, note: str | None = None, unit: str = "1") -> Any:
+    return Record(layer=layer, measure=measure, value=float(value), unit=unit, note=note, epoch=trained.recipe.epochs)
+
+
+def mean_rank(run: Finished) -> float:
+    """The rank of a run's hidden layers, their mean."""
+    return float(numpy.mean([run.last(RANK, layer, None) for layer in _layers(run)]))
+
+
+def _layers(run: Finished) -> tuple[str, ...]:
+    layers = run.layers_with(RANK)
+    if not layers:
+        raise MissingEvidence(f"no rank of a hidden layer was recorded in run {run.name}")
+    return layers
+
+
+def with_others_at(evidence: Evidence, runs: Sequence[Finished], swept: str, **given: float) -> list[Finished]:
+    """The runs in which every setting but one is at its middle, or as given."""
+    middle = {name: evidence.scale[name] for name in ("batch", "rate", "decay") if name != swept} | given
+    return [run for run in runs if all(getattr(run.recipe, name) == value for name, value in middle.items())]
+
+
+def subjects(evidence: Evidence) -> Iterator[tuple[str, list[Finished]]]:
+    """The runs of each data set and network."""
+    for (dataset, network), runs in evidence.by("dataset", "network").items():
+        yield f"{dataset}, {network}", runs
+
+
+def batch_raises(evidence: Evidence) -> Iterator[Judgement]:
+    """Mean rank over batch size, with decay."""
+    for subject, runs in subjects(evidence):
+        yield _told(subject, rises_with, with_others_at(evidence, runs, "batch"), "batch")
+
+
+def rate_lowers(evidence: Evidence) -> Iterator[Judgement]:
+    """Mean rank over the learning rate."""
+    for subject, runs in subjects(evidence):
+        yield _told(subject, falls_with, with_others_at(evidence, runs, "rate"), "rate")
+
+
+def decay_lowers(evidence: Evidence) -> Iterator[Judgement]:
+    """Mean rank over weight decay."""
+    for subject, runs in subjects(evidence):
+        yield _told(subject, falls_with, with_others_at(evidence, runs, "decay"), "decay")
+
+
+def _told(subject: str, rule: Callable[..., Judgement], runs: Sequence[Finished], setting: str) -> Judgement:
+    """The rule's judgement, with the ranks at both ends."""
+    values = points(runs, setting, mean_rank)
+    judged = rule(subject, values, {"batch": "batch size", "rate": "learning rate"}.get(setting, setting))
+    ends = [_at(values, extreme(x for pairs in values.values() for x, _ in pairs)) for extreme in (min, max)]
+    words = [f"{middle(found)} at {setting} {at:g}" for at, found in ends]
+    numbers = {"rank_at_least": median(ends[0][1]), "rank_at_most": median(ends[1][1])}
+    return replace(
+        judged,
+        measured=f"{judged.measured}; mean rank {words[0]}, {words[1]}",
+        numbers={**judged.numbers, **numbers},
+        runs=[run.name for run in runs],
+    )
+
+
+def _at(values: Points, setting: float) -> tuple[float, list[float]]:
+    return setting, [y for pairs in values.values() for x, y in pairs if x == setting]
+
+
+def nothing_without_decay(evidence: Evidence) -> Iterator[Judgement]:
+    """What the batch size changes without decay, as a share of what it changes with decay."""
+    for subject, runs in subjects(evidence):
+        with_decay = _spans(points(with_others_at(evidence, runs, "batch"), "batch", mean_rank))
+        without = _spans(points(with_others_at(evidence, runs, "batch", decay=0.0), "batch", mean_rank))
+        shares = [
+            abs(without[seed]) / span if span > 0 else float("inf")
+            for seed, span in with_decay.items()
+            if seed in without
+        ]
+        told = (
+            f"from the smallest to the largest batch the mean rank rises by {middle([*without.values()])} without "
+            f"decay and by {middle([*with_decay.values()])} with it"
+        )
+        numbers = {"without_decay": median([*without.values()]), "with_decay": median([*with_decay.values()])}
+        yield Judgement(subject, settled(shares, at_most=0.2), told, numbers, runs=[run.name for run in runs])
+
+
+def _spans(values: Points) -> dict[int, float]:
+    """Rank at the largest setting less rank at the smallest, for each seed."""
+    if any(len(pairs) < 2 for pairs in values.values()):
+        raise MissingEvidence("fewer than two batch sizes came to their end")
+    return {seed: pairs[-1][1] - pairs[0][1] for seed, pairs in values.items()}
+
+
+def bounded(evidence: Evidence) -> Iterator[Judgement]:
+    """The unrolled identity and both norms' inequalities, in every hidden layer of every run."""
+    for subject, runs in subjects(evidence):
+        rows = [
+            [run.last(name, layer, None) for name in (IDENTITY, TAIL, BOUND, *FROBENIUS)]
+            for run in runs
+            for layer in _layers(run)
+        ]
+        error, tail, bound, other, other_bound = numpy.array(rows).T
+        broken = int((tail > bound * (1 + EXACT)).sum() + (other > other_bound * (1 + EXACT)).sum())
+        exact = bool((error <= EXACT).all())
+        told = (
+            f"the identity holds to {error.max():.1e}, and {broken} of {2 * len(rows)} inequalities are broken over "
+            f"{len(runs)} runs; {(bound < 1).mean():.0%} of the bounds lie below the weight's own norm, and what they "
+            f"bound is {float(numpy.median(tail / bound)):.2g} of them in the median"
+        )
+        numbers = {"largest_error": float(error.max()), "broken": broken, "informative": float((bound < 1).mean())}
+        yield Judgement(
+            subject, "holds" if exact and not broken else "fails", told, numbers, runs=[run.name for run in runs]
+        )
+
+
+def little_effect(evidence: Evidence) -> Iterator[Judgement]:
+    """How far test accuracies lie apart among the runs of a seed that fit their training data."""
+    for subject, runs in subjects(evidence):
+        fitted = [run for run in runs if run.last("accuracy", "network") >= FITTED]
+        by_seed: dict[int, list[float]] = {}
+        for run in fitted:
+            by_seed.setdefault(run.recipe.seed, []).append(run.last("accuracy", "network", "test"))
+        spans = [100 * (max(found) - min(found)) for found in by_seed.values() if len(found) > 1]
+        told = f"among {len(fitted)} of {len(runs)} runs that fit, test accuracy varies by {middle(spans)} points"
+        numbers = {"points": median(spans), "fitted": len(fitted), "runs": len(runs)}
+        verdict = settled(spans, at_most=float(numpy.nextafter(3, 0)))
+        yield Judgement(subject, verdict, told, numbers, runs=[run.name for run in fitted])
+
+
+def show(evidence: Evidence) -> Iterator[Chart | Table]:
+    """Rank over each setting, batch size with decay and without; and what theory allows."""
+    for subject, runs in subjects(evidence):
+        with_decay, without = (with_others_at(evidence, runs, "batch", **given) for given in ({}, {"decay": 0.0}))
+        batch = [curve("with decay", points(with_decay, "batch", mean_rank)),
+                 curve("without decay", points(without, "batch", mean_rank))]  # fmt: skip
+        rank = Axis("mean rank of hidden layers")
+        panels = [Panel("Batch size", Axis("batch size", log=True), rank, batch)]
+        for setting, title in (("rate", "learning rate"), ("decay", "weight decay (0 at the left end)")):
+            swept = points(with_others_at(evidence, runs, setting), setting, mean_rank)
+            panels.append(Panel(title.capitalize(), Axis(title, log=True), rank, [curve("with decay", swept)]))
+        says = "Rank rises with batch size, falls with rate and decay, and stays without decay."
+        yield Chart(f"Rank of weights ({subject})", panels, says=says)
+        yield _allowed(subject, runs)
+
+
+def _allowed(subject: str, runs: Sequence[Finished]) -> Table:
+    """What the theorem allows at a tenth of the norm, beside what was found: it is far from tight."""
+    rows = []
+    for run in runs:
+        recipe = run.recipe
+        if recipe.seed != runs[0].recipe.seed or not recipe.decay:
+            continue
+        bound = sgd_rank_bound(recipe.rate, recipe.decay, recipe.batch, momentum=recipe.momentum)
+        accuracy = run.last("accuracy", "network", "test")
+        rows.append((recipe.batch, recipe.rate, recipe.decay, mean_rank(run), bound.steps, bound.rank, accuracy))
+    columns = ("batch", "rate", "decay", "mean rank", "steps until old weights fade", "rank allowed", "test accuracy")
+    says = "The rank that the theorem allows, within a tenth of the norm, mostly lies above what the matrices can have."
+    return Table(f"What theory allows ({subject})", columns, rows, says=says)
+
+
+CLAIMS = (
+    Claim(
+        "batch",
+        "The smaller the batches, the lower the rank.",
+        "The mean rank of hidden layers (singular values of W / |W|_F above 0.001) rises with batch size: rank "
+        "correlation at least 0.8 over at least five sizes, median over seeds.",
+        batch_raises,
+    ),
+    Claim(
+        "rate",
+        "The larger the learning rate, the lower the rank.",
+        "The mean rank falls with the learning rate: rank correlation at most -0.8 over at least five rates, median "
+        "over seeds.",
+        rate_lowers,
+    ),
+    Claim(
+        "decay",
+        "The stronger the weight decay, the lower the rank.",
+        "The mean rank falls with weight decay: rank correlation at most -0.8 over at least five decays, median over "
+        "seeds.",
+        decay_lowers,
+    ),
+    Claim(
+        "none",
+        "Without weight decay batch size has nearly no effect on rank.",
+        "From the smallest to the largest batch the mean rank changes without decay by at most a fifth of its rise "
+        "with decay, median over seeds.",
+        nothing_without_decay,
+    ),
+    Claim(
+        "bound",
+        "A weight is what is left of an older one plus its last steps, whose rank the batch bounds.",
+        "The unrolled identity holds to 1e-10 of |W|, and singular values past the steps' rank are at most what is "
+        "left of older weights, in spectral and Frobenius norm, for every hidden layer of every run.",
+        bounded,
+    ),
+    Claim(
+        "little",
+        "The fall of the rank has little effect on test accuracy.",
+        "Among the runs of a seed whose training accuracy is at least 99.9 %, test accuracy varies by less than 3 "
+        "points, median over seeds.",
+        little_effect,
+        ours=True,
+    ),
+)
+
+_MIDDLE = {"momentum": 0.0, "rate": 0.1, "decay": 0.03, "decays": (0.0, 0.005, 0.01, 0.02, 0.03)}
+_SAME_EPOCHS = "All runs of a data set have the same number of epochs, so that small batches take more steps."
+_PUBLISHED = (
+    "What could be read of the paper's experiments are their kinds: multilayer perceptrons, residual, VGG and vision "
+    "transformer networks over batch size, rate and decay; their sizes and epochs are ours."
+)
+SCALES: dict[Any, Scale] = {
+    "smoke": Scale(
+        "a plain two-layer network on 200 digits, 14 settings",
+        ("digits",),
+        ("mlp",),
+        (0, 1, 2),
+        ("Digits of 8 x 8 pixels, 20 a class, so that it takes seconds.", _SAME_EPOCHS),
+        _MIDDLE
+        | {"per_class": 20, "test_per_class": None, "epochs": 60, "width": 32, "depth": 2, "batch": 2}
+        | {"batches": (1, 2, 4, 8, 16), "rates": (0.01, 0.03, 0.06, 0.1, 0.15)},
+    ),
+    "laptop": Scale(
+        "a plain three-layer network on 500 images of MNIST and of CIFAR-10, 17 settings",
+        ("mnist", "cifar10"),
+        ("mlp",),
+        (0, 1, 2),
+        (
+            "50 training and 100 test images a class in place of whole data sets, a subset drawn by each seed: batches "
+            "of two take many steps.",
+            "Fully connected networks of width 64 alone, whose runs go through one program.",
+            "Decay is stronger than is usual, so that old weights fade within the steps that two cores can take.",
+            _SAME_EPOCHS,
+            _PUBLISHED,
+        ),
+        _MIDDLE
+        | {"per_class": 50, "test_per_class": 100, "epochs": 60, "width": 64, "depth": 3, "batch": 4}
+        | {"batches": (2, 4, 8, 16, 32), "rates": (0.01, 0.03, 0.06, 0.1, 0.15)},
+    ),
+    "gpu": Scale(
+        "plain fully connected and residual networks on MNIST and CIFAR-10, 17 settings",
+        ("mnist", "cifar10"),
+        ("mlp", "resnet18"),
+        (0, 1, 2),
+        ("500 training images a class.", _SAME_EPOCHS, _PUBLISHED),
+        {"momentum": 0.9, "rate": 0.02, "decay": 2e-3, "decays": (0.0, 2e-4, 5e-4, 1e-3, 2e-3)}
+        | {"per_class": 500, "test_per_class": None, "epochs": 100, "width": 256, "depth": 4, "batch": 16}
+        | {"batches": (4, 8, 16, 32, 64), "rates": (0.002, 0.005, 0.01, 0.02, 0.03)},
+    ),
+    "paper": Scale(
+        "plain fully connected, VGG and residual networks on MNIST and CIFAR-10 as a whole, 17 settings",
+        ("mnist", "cifar10"),
+        ("mlp", "vgg16", "resnet18"),
+        (0, 1, 2, 3, 4),
+        (_SAME_EPOCHS, "No vision transformer.", _PUBLISHED),
+        {"momentum": 0.9, "rate": 0.05, "decay": 5e-4, "decays": (0.0, 1e-4, 2e-4, 5e-4, 1e-3)}
+        | {"per_class": None, "test_per_class": None, "epochs": 500, "width": 512, "depth": 5, "batch": 32}
+        | {"batches": (4, 8, 16, 32, 64, 128), "rates": (0.005, 0.01, 0.02, 0.05, 0.1)},
+    ),
+}
+
+STUDY = Study(
+    name="galanti2022",
+    title="SGD and weight decay secretly minimize the rank of your neural network",
+    citation="galanti2022",
+    summary="Rank of weights over batch size, learning rate and weight decay, with decay and without, and the bound "
+    "that the last steps put on it.",
+    scales=SCALES,
+    claims=CLAIMS,
+    recipes=recipes,
+    afterwards="deepcollapse.studies.galanti2022:memory",
+    show=show,
+)
