@@ -1,4 +1,4 @@
-"""Write docs/measures.md from what the measures declare of themselves: `python3 dev.py docs`."""
+"""Write docs/measures.md and docs/studies.md from what measures and studies declare: `python3 dev.py docs`."""
 
 import inspect
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deepcollapse import geometry
 from deepcollapse.geometry.metric import INVARIANCES, METRICS, NEEDS, UNITS, Metric
+from deepcollapse.studies import STUDIES, Study, find
 
 DOCS = Path(__file__).parent
 HEAD = """# All measures
@@ -22,6 +23,39 @@ bias; N samples, C classes, d features, n_c samples of class c, B classes of a s
 an m x n matrix. *At collapse* means features on an exact simplex ETF about 0, balanced, and a classifier proportional
 to the class means; an empty entry means that collapse does not fix it. *Cost* counts the operations beyond what it
 needs (for "span scatter" and "decisions": of the second look).
+"""
+
+
+STUDIES_HEAD = """# A paper is a command
+
+Made from the studies themselves by `python3 dev.py docs`; change the studies, not this page.
+
+```
+deepcollapse reproduce papyan2020                     # at the scale that serves this machine
+deepcollapse reproduce papyan2020 --datasets mnist --networks resnet18 --seeds 5
+deepcollapse reproduce sukenik2024 --scale paper --dry-run   # builds everything, runs one step, tells the cost
+```
+
+A study is one file in `src/deepcollapse/studies/`: recipes, what is measured of each trained network, charts, and
+*claims*: sentences of the paper, each with a criterion that is fixed in code before anything runs. The page shows a
+verdict for each, with its numbers: **holds**, **fails**, **inconclusive** (the seeds do not settle it) or **not
+tested** (this scale lacks what it needs, and says what). A claim that fails here is shown failing. *Ours* marks a
+criterion that is this project's reading of a qualitative sentence.
+
+**What decides.** A statistic is worked out for each seed. Where the middle half of the seeds lies within the criterion
+the claim holds; where it lies outside, it fails; otherwise the seeds do not settle it. *Falls* over epochs: from the
+onset of the terminal phase to the end, rank correlation with the epoch at most -0.5 and end over onset at most 0.5, for
+at least three seeds. *Falls* with a setting: rank correlation at most -0.8 over at least five values. *Beyond the
+spread over seeds*: the middle halves of both lie apart. Over several data sets and networks, a claim that fails for one
+of them fails.
+
+**Scales.** `smoke` takes seconds and is what the tests run, `laptop` some minutes on two cores, `gpu` and `paper` are
+the published set-ups as far as they are known. The page says in what each differs from the paper, and why.
+
+**Falsifiers.** For every study the tests break the set-up (labels shuffled when measuring, no weight decay, a network
+that was never trained, ...) and hold that the right claims then fail: `tests/studies/`.
+
+What is run is kept: the same command goes on where it stopped, and only what is new is run ([sweeps](sweeps.md)).
 """
 
 
@@ -115,6 +149,25 @@ def measures_page() -> str:
     return "\n".join(sections(bib)).replace("\n\n\n", "\n\n") + "\n"
 
 
+def study_section(study: Study, bib: dict[str, dict[str, str]]) -> Iterator[str]:
+    """One study: its paper, its scales and its claims."""
+    yield f"\n## `{study.name}`\n\n{citation(bib[study.citation])}, *{bib[study.citation]['title']}*. {study.summary}\n"
+    yield "\n".join(f"- *{name}*: {escaped(scale.words)}" for name, scale in study.scales.items())
+    yield "\n| claim | sentence | criterion | the paper's value |\n|---|---|---|---|"
+    for claim in study.claims:
+        criterion = f"{claim.criterion} (ours)" if claim.ours else claim.criterion
+        cells = (escaped(cell).replace("|", r"\|") for cell in (claim.sentence, criterion, claim.paper))
+        yield f"| `{claim.id}` | {' | '.join(cells)} |"
+
+
+def studies_page() -> str:
+    """The whole page, as docs/studies.md must be."""
+    bib = references((DOCS / "references.bib").read_text(encoding="utf-8"))
+    sections = ["\n".join(study_section(find(name), bib)) for name in sorted(STUDIES)]
+    return "\n".join([STUDIES_HEAD, *sections]).replace("\n\n\n", "\n\n") + "\n"
+
+
 if __name__ == "__main__":
-    (DOCS / "measures.md").write_text(measures_page(), encoding="utf-8")
-    print(f"wrote {DOCS / 'measures.md'}")
+    for name, text in (("measures.md", measures_page()), ("studies.md", studies_page())):
+        (DOCS / name).write_text(text, encoding="utf-8")
+        print(f"wrote {DOCS / name}")

@@ -22,6 +22,11 @@ def test_the_page_of_measures_is_what_the_code_says():
     assert written == generate.measures_page(), "docs/measures.md is old: run `python3 dev.py docs` and commit it"
 
 
+def test_the_page_of_studies_is_what_the_code_says():
+    written = (DOCS / "studies.md").read_text(encoding="utf-8")
+    assert written == generate.studies_page(), "docs/studies.md is old: run `python3 dev.py docs` and commit it"
+
+
 def test_names_of_geometry_are_those_on_the_page():
     listed = re.findall(r"^(?:### |- )`(\w+)`(?:: .*)?$", (DOCS / "measures.md").read_text("utf-8"), re.MULTILINE)
     keys = generate.references((DOCS / "references.bib").read_text("utf-8"))
