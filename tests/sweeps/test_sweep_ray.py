@@ -1,6 +1,7 @@
 """The engine for Ray, on a small Ray of this machine; what is refused is told without one."""
 
 import sys
+import uuid
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -46,8 +47,10 @@ class Watch(SweepWatcher):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray's own
-def test_a_worker_that_is_killed_costs_nothing_and_a_failure_is_kept(tmp_path, killer):
+def test_a_worker_that_is_killed_costs_nothing_and_a_failure_is_kept(tmp_path, killer, monkeypatch):
     ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)  # or Ray writes one in the home folder
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     watch = Watch()
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80_000_000)
     try:
@@ -123,8 +126,8 @@ def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
 
     cluster(monkeypatch, init=init)
     assert refused(tmp_path, address="far:6379") == (
-        "no Ray cluster answers at far:6379 (nobody at far:6379). Start one with `ray start --head`, see "
-        "docs/sweeps.md."
+        "no Ray cluster answers at far:6379 (nobody at far:6379). Start one with `ray start --head`; where it was "
+        "started with RAY_AUTH_MODE=token, or says that token authentication is on, set that here too."
     )
 
 

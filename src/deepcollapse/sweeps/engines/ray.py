@@ -187,9 +187,13 @@ def _connected(ray: ModuleType, address: str | None) -> Iterator[None]:
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started on this machine"
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{where} ({reason}). Start one with `ray start --head`, see docs/sweeps.md.") from error
+        if address is None:
+            raise RunError(f"Ray could not be started on this machine ({reason}).") from error
+        raise RunError(
+            f"no Ray cluster answers at {address} ({reason}). Start one with `ray start --head`; where it was started "
+            "with RAY_AUTH_MODE=token, or says that token authentication is on, set that here too."
+        ) from error
     try:
         yield
     finally:
