@@ -1,0 +1,283 @@
+"""Compact representations of convolutional neural networks via weight pruning and quantization :cite:`marino2021`.
+
+The fully connected layers of trained networks are pruned, their remaining weights share a few values, and what is left
+is stored as Huffman codes: HAC codes every entry, sHAC only those that are not zero, with their places. The paper
+reports down to 0.6 % of the space of dense layers, 5.44 % of whole networks, without loss of accuracy, and bounds on
+the space. Its fourth and third benchmarks, DeepDTA on KIBA and DAVIS, are regression, and are left out here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.studies.claim import Claim, MissingEvidence
+from deepcollapse.studies.coded_charts import show
+from deepcollapse.studies.coded_matrices import SIDE, matrices
+from deepcollapse.studies.criteria import median, middle, settled, worst
+from deepcollapse.studies.evidence import Evidence
+from deepcollapse.studies.study import Computation, Scale, Study, Task
+from deepcollapse.studies.table import computed
+from deepcollapse.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas
+
+
+TINY, POINTS = 0.01, 0.5
+HAC_FLOOR = 1 / 32
+ROUNDING = 1e-5  # of float32 sums over some thousand products, relative to the sum of their magnitudes
+NETWORKS, MATRICES = "networks", "matrices"
+# ---------------------------------------------------------------- what is trained and computed
+
+
+def recipes(scale: Scale) -> list[Recipe]:
+    """Each network with wide fully connected layers on each data set, trained as usual."""
+    return [
+        replace(_base(scale, dataset, network), seed=seed)
+        for dataset in scale.datasets
+        for network in scale.networks
+        for seed in scale.seeds
+    ]
+
+
+def _base(scale: Scale, dataset: str, network: str) -> Recipe:
+    own = scale["recipe"] | scale["of dataset"].get(dataset, {})
+    base = replace(Recipe(**own), dataset=dataset, network=network, measurements=2)
+    if network == "mlp":
+        return replace(base, width=base.width or 512, depth=2)
+    # The dense layers that VGG19 has on images of 32 x 32, and that hold most of its weights in the paper's networks.
+    return replace(base, width=None, parameters=(f"hidden=[{scale['hidden']}, {scale['hidden']}]",))
+
+
+def networks(task: Task) -> "pandas.DataFrame":
+    """A row for each trained network, per cent pruned, number of values and quantiser."""
+    from deepcollapse.studies.coded_networks import Protocol, Pruning, measured
+
+    scale = task.scale
+    if not task.runs:
+        raise MissingEvidence("no network came to the end of its training")
+    protocol = Protocol(percents=tuple(scale["percents"]), **scale["protocol"])
+    prunings: dict[str, Pruning] = {}
+    runs = {run.name: run for run in task.runs}
+
+    def row(setting: Mapping[str, Any]) -> dict[str, Any]:
+        if setting["run"] not in prunings:
+            prunings.clear()  # runs come one after the other: one network's steps are kept, not those of all
+            prunings[setting["run"]] = Pruning(runs[setting["run"]], protocol)
+        return measured(prunings[setting["run"]], setting)
+
+    settings = [
+        {"dataset": run.recipe.dataset, "network": run.recipe.network, "seed": run.recipe.seed, "run": run.name}
+        | {"percent": percent, "values": values, "quantiser": quantiser}
+        for run in task.runs
+        for percent in scale["percents"]
+        for values in scale["values"]
+        for quantiser in scale["quantisers"]
+    ]
+    return computed(task.path, settings, row, task.progress)
+
+
+COMPUTATIONS = (Computation(NETWORKS, networks), Computation(MATRICES, matrices))
+
+# ---------------------------------------------------------------- what is claimed
+
+
+def subjects(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each data set with each network."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(evidence.table(NETWORKS)):
+        found.setdefault(f"{row['dataset']}, {row['network']}", []).append(row)
+    return found
+
+
+def rows(table: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """A table as a list of rows."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+
+
+def _tiny(evidence: Evidence) -> Iterable[Judgement]:
+    for subject, own in subjects(evidence).items():
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in own:
+            groups.setdefault((row["percent"], row["values"], row["quantiser"]), []).append(row)
+        small = {key: found for key, found in groups.items() if settled(_of(found, "shac"), at_most=TINY) == "holds"}
+        if not small:
+            least = min(groups.values(), key=lambda found: median(_of(found, "shac")) or 1.0)
+            told = f"sHAC takes {middle([100 * value for value in _of(least, 'shac')])} % at the least"
+            yield Judgement(subject, "fails", told, {"occupancy": median(_of(least, "shac"))}, runs=_runs(own))
+            continue
+        # The mildest of those that are small enough: chosen by size, never by test accuracy.
+        (percent, values, quantiser), found = max(small.items(), key=lambda item: median(_of(item[1], "shac")) or 0.0)
+        drops = _of(found, "drop")
+        told = (
+            f"{percent:g} % pruned, {values} values ({quantiser}): sHAC takes "
+            f"{middle([100 * value for value in _of(found, 'shac')])} %, the whole network "
+            f"{middle([100 * value for value in _of(found, 'whole')])} %; accuracy falls by {middle(drops)} points "
+            f"from {100 * (median(_of(found, 'before')) or 0):.4g} %"
+        )
+        numbers = {name: median(_of(found, name)) for name in ("shac", "whole", "drop", "before", "accuracy")}
+        yield Judgement(subject, settled(drops, at_most=POINTS), told, numbers, runs=_runs(own))
+
+
+def _of(found: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    return [float(row[name]) for row in found]
+
+
+def _runs(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["run"] for row in found))
+
+
+def _verdict(holds: bool) -> Verdict:
+    return "holds" if holds else "fails"
+
+
+def _floor(evidence: Evidence) -> Iterable[Judgement]:
+    yield _crossing(rows(evidence.table(MATRICES)))
+    for subject, own in subjects(evidence).items() if NETWORKS in evidence.tables else ():
+        hac, sparsest = min(_of(own, "least_hac")), min(own, key=lambda row: row["shac"])
+        told = (
+            f"HAC takes {100 * hac:.4g} % of a layer at the least; sHAC {100 * sparsest['shac']:.3g} % of all at "
+            f"{100 * sparsest['nonzero']:.3g} % non-zeros"
+        )
+        numbers = {"hac": hac, "shac": sparsest["shac"], "nonzero": sparsest["nonzero"]}
+        yield Judgement(subject, _verdict(hac >= HAC_FLOOR > sparsest["shac"]), told, numbers, runs=_runs(own))
+
+
+def _crossing(found: list[dict[str, Any]]) -> Judgement:
+    verdicts, told, numbers = [], [], {}
+    for values in sorted({row["values"] for row in found}):
+        own = sorted((row for row in found if row["values"] == values), key=lambda row: row["nonzero"])
+        sparse = [row["nonzero"] for row in own if row["shac"] < row["hac"]]
+        last = max(sparse, default=0.0)
+        surely_sparse = [row["nonzero"] for row in own if row["shac_most"] < row["hac_least"]]
+        surely_dense = [row["nonzero"] for row in own if row["hac_most"] < row["shac_least"]]
+        low, high = max(surely_sparse, default=0.0), min(surely_dense, default=1.0)
+        hac = min(row["hac"] for row in own)
+        one_switch = sparse == [row["nonzero"] for row in own if row["nonzero"] <= last]
+        floor = hac >= HAC_FLOOR > min(row["shac"] for row in own)
+        verdicts.append(_verdict(one_switch and floor and low <= last < high))
+        told.append(f"{values} values: sHAC is smaller up to {last:.3g} (bounds: {low:.3g} to {high:.3g})")
+        numbers |= {f"{values} values: crossing": last, f"{values} values: least HAC": hac}
+    said = "share of non-zeros; " + "; ".join(told)
+    return Judgement(f"matrices of {SIDE} x {SIDE}", worst(verdicts), said, numbers)
+
+
+def _bound(evidence: Evidence) -> Iterable[Judgement]:
+    found = rows(evidence.table(MATRICES))
+    most = max(row[form] / row[f"{form}_bound"] for row in found for form in ("hac", "shac"))
+    told = f"sizes are at most {most:.4g} of their bounds over {len(found)} matrices"
+    yield Judgement(f"matrices of {SIDE} x {SIDE}", _verdict(most <= 1), told, {"size over bound": most})
+    for subject, own in subjects(evidence).items() if NETWORKS in evidence.tables else ():
+        most = {form: max(_of(own, f"{form}_of_bound")) for form in ("hac", "shac")}
+        told = f"HAC takes at most {most['hac']:.4g} and sHAC {most['shac']:.4g} of its bound, of every layer"
+        yield Judgement(subject, _verdict(max(most.values()) <= 1), told, most, runs=_runs(own))
+
+
+def _dot(evidence: Evidence) -> Iterable[Judgement]:
+    for subject, own in subjects(evidence).items():
+        error = max(_of(own, "product_error"))
+        told = f"products differ by at most {error:.2g} of |x| |W| from dense ones in float64, in HAC and sHAC"
+        yield Judgement(subject, _verdict(error <= ROUNDING), told, {"error": error}, runs=_runs(own))
+
+
+CLAIMS = (
+    Claim(
+        "tiny",
+        "Fully connected layers fit in less than a hundredth of their space without loss of accuracy.",
+        "As sHAC, pruned and shared, they take at most 1 % of dense float32 at a drop of test accuracy of at most 0.5 "
+        "points, at the mildest setting that is so small.",
+        _tiny,
+        "0.6 % of fully connected layers, 5.44 % of whole networks",
+    ),
+    Claim(
+        "floor",
+        "HAC never takes less than 1/32, sHAC does where few weights are left.",
+        "HAC at least 1/32 everywhere, sHAC below it at the sparsest; they change places where the bounds on Huffman "
+        "codes allow it.",
+        _floor,
+    ),
+    Claim("bound", "Space is bounded in terms of sparsity and number of values.", "No container exceeds it.", _bound),
+    Claim(
+        "dot",
+        "Products are computed from the compressed form.",
+        f"They equal dense products to rounding: within {ROUNDING:g} of |x| |W|.",
+        _dot,
+    ),
+)
+
+# ---------------------------------------------------------------- how much of it
+
+NO_REGRESSION = "DeepDTA on KIBA and DAVIS is regression on data that are not here, and is left out."
+MLP = "A multilayer perceptron with wide layers stands for VGG19, whose convolutions take a GPU."
+SUBSETS = "Subsets of the training data stand for all of it."
+SHORTER = "Networks are trained on for fewer epochs after each step, at a rate that falls, and stop at a fixed epoch."
+STEPS = "Weights are pruned step by step, each followed by training, where the paper prunes at once and trains longer."
+SMALL = {"epochs": 30, "decay": 5e-3}
+OWN: dict[str, Any] = {"of dataset": {}, "hidden": 4096, "quantisers": ("shared",)}
+
+SCALES: dict[Any, Scale] = {
+    "smoke": Scale(
+        "Matrices of many sparsities; an MLP on digits, pruned by 97.5 and 99 %.",
+        datasets=("digits",),
+        networks=("mlp",),
+        seeds=(0, 1, 2),
+        scaled_down=(MLP, SHORTER, STEPS, NO_REGRESSION),
+        settings=OWN
+        | {"recipe": SMALL | {"width": 256, "epochs": 15, "batch": 128, "layers": ("blocks.1",)}}
+        | {"percents": (80.0, 95.0, 98.7), "values": (16,), "protocol": {"epochs": 8, "sharing_epochs": 4}},
+    ),
+    "laptop": Scale(
+        "Matrices of many sparsities; MLPs with 512 and 256 units a layer on 500 images a class of MNIST and CIFAR-10.",
+        datasets=("mnist", "cifar10"),
+        networks=("mlp",),
+        seeds=(0, 1, 2),
+        scaled_down=(MLP, SUBSETS, SHORTER, STEPS, NO_REGRESSION),
+        settings=OWN
+        | {"recipe": SMALL | {"width": 512, "per_class": 500, "layers": ("blocks.1",)}}
+        | {"of dataset": {"cifar10": {"width": 256}}}
+        | {"percents": (80.0, 90.0, 95.0, 97.5, 98.7), "values": (16, 32, 128)}
+        | {"protocol": {"epochs": 15, "sharing_epochs": 3}},
+    ),
+    "gpu": Scale(
+        "VGG19 with two dense layers of 4096 on whole MNIST and CIFAR-10, weights shared four ways.",
+        datasets=("mnist", "cifar10"),
+        networks=("vgg19",),
+        seeds=(0, 1, 2),
+        scaled_down=(SHORTER, STEPS, NO_REGRESSION),
+        settings=OWN
+        | {"recipe": {"epochs": 60, "decay": 5e-4, "standardise": "channels"}}
+        | {"percents": (60.0, 80.0, 90.0, 95.0, 97.5, 98.7, 99.0), "values": (16, 32, 64, 128, 256)}
+        | {"quantisers": ("shared", "drawn", "rounded", "entropy")}
+        | {"protocol": {"epochs": 20, "sharing_epochs": 5, "nesterov": True, "convolutions": 256}},
+    ),
+    "paper": Scale(
+        "VGG19 with two dense layers of 4096 on whole MNIST and CIFAR-10, at the published grid.",
+        datasets=("mnist", "cifar10"),
+        networks=("vgg19",),
+        seeds=(0, 1, 2),
+        scaled_down=(
+            NO_REGRESSION,
+            "The paper starts from networks trained by others; these are trained here.",
+            "Training on stops at the published number of epochs, not earlier where the score stands still.",
+            "The widths of the paper's dense layers are not known here; 4096 are those of VGG19.",
+        ),
+        settings=OWN
+        | {"recipe": {"epochs": 160, "decay": 5e-4, "standardise": "channels"}}
+        | {"percents": (30.0, 60.0, 80.0, 90.0, 95.0, 98.0, 99.0), "values": (16, 32, 64, 96, 128, 256)}
+        | {"quantisers": ("shared", "drawn", "rounded", "entropy")}
+        | {"protocol": {"epochs": 100, "sharing_epochs": 30, "rate": 1e-3, "nesterov": True, "convolutions": 256}},
+    ),
+}
+
+STUDY = Study(
+    name="marino2021",
+    title="Pruned and shared weights as Huffman codes",
+    citation="marino2021",
+    summary="Fully connected layers in less than a hundredth of their space: sHAC beside HAC and their bounds.",
+    scales=SCALES,
+    claims=CLAIMS,
+    recipes=recipes,
+    computations=COMPUTATIONS,
+    show=show,
+)
