@@ -14,6 +14,8 @@ STUDIES: dict[str, str] = {
     "papyan2020": "Papyan et al. 2020: neural collapse in the terminal phase of training, every figure of the paper",
     "zangrando2024": "Zangrando et al. 2024: rank and within-class variability fall together with weight decay",
     "galanti2022": "Galanti et al. 2022: small batches, large rates and weight decay lower the rank of weights",
+    "fang2021": "Fang et al. 2021: classifiers of small classes merge as the imbalance grows",
+    "marino2021": "Marinò et al. 2021: pruned and shared weights as Huffman codes, in a hundredth of their space",
     "date2020": "Date et al. 2020: ternary weights, trained one at a time, at par with full precision",
     "sukenik2024": "Súkeník et al. 2024: low rank against deep neural collapse, in its model and in ReLU heads",
 }
