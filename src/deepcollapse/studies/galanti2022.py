@@ -1,4 +1,4 @@
-"""Mini-batch descent with weight decay lowers the rank of weights :cite:`galanti2022`.
+"""Mini-batch descent with weight decay lowers the rank of weights :cite:`galanti2025`.
 
 A step of gradient descent on B samples changes a weight by a matrix of rank B at most, and decay shrinks what was there
 before. So a weight is near to the sum of its last steps, whose rank is at most B times their number: the smaller the
@@ -378,7 +378,7 @@ SCALES: dict[Any, Scale] = {
 STUDY = Study(
     name="galanti2022",
     title="SGD and weight decay secretly minimize the rank of your neural network",
-    citation="galanti2022",
+    citation="galanti2025",
     summary="Rank of weights over batch size, learning rate and weight decay, with decay and without, and the bound "
     "that the last steps put on it.",
     scales=SCALES,

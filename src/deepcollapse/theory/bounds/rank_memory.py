@@ -82,7 +82,7 @@ class RankMemory:
     Raises OptionError for another optimiser, a layer that is not in it or does not fit, or steps below 1; and at a step
     of the optimiser where its settings no longer fit, or where the weight has a gradient and no row went through the
     layer. What only the numbers tell is in `RecentRank.miscounted`.
-    Source: :cite:`galanti2022`; the extension to momentum is ours.
+    Source: :cite:`galanti2025`; the extension to momentum is ours.
 
     >>> layer = nn.Linear(4, 3, bias=False)
     >>> optimiser = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)

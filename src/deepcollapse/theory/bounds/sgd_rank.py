@@ -90,7 +90,7 @@ def sgd_rank_bound(
         shape: of the weight as a matrix, to tell whether the bound says anything.
 
     Raises OptionError for settings out of their range; without decay old steps never fade and there is no bound.
-    Source: :cite:`galanti2022`; the extension to momentum is ours.
+    Source: :cite:`galanti2025`; the extension to momentum is ours.
 
     >>> sgd_rank_bound(0.1, 0.1, batch=1, eps=0.1, shape=(512, 512))
     SgdRankBound(steps=300, rank=300, fading=0.99, largest=512)
