@@ -70,7 +70,7 @@ def test_what_was_judged_is_what_the_records_say(healthy, folder):
     """An independent reading of the rows of one seed after another."""
     found = []
     for recipe in recipes(SMOKE):
-        rows = Run(folder / "sweep" / "runs" / key_of(recipe)).records()
+        rows: Any = Run(folder / "sweep" / "runs" / key_of(recipe)).records()
         rows = rows[rows["baseline"].isna()]
         onset = int(rows[rows["measure"] == "tpt_onset"]["value"].iloc[0])
         at = rows[(rows["layer"] == "head.input") & (rows["split"] == "train") & (rows["measure"] == MEASURES[0])]

@@ -16,7 +16,7 @@ def explained_by_few(
 
     The sparse problem of `independence_deficit` is solved on centred logits for penalties from strong to weak; of each
     solution the `most` largest coefficients are kept, as published, and fitted anew by least squares. The best is
-    taken. In [0, 1]; NaN for a class with fewer than two samples, with the same logit for all of them, or past the first `classes`.
+    taken. In [0, 1]; NaN for a class without two samples that differ, and past the first `classes`.
 
     >>> logits = torch.tensor([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [4.0, 8.0, 1.0]])
     >>> round(explained_by_few(logits, torch.tensor([0, 0, 0]), most=1)[0].item(), 6)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from deepcollapse.measurement.coordinates import centre_patch
-from deepcollapse.measurement.function_rank import function_rank
+from deepcollapse.measurement.gathered import Gathered
 from deepcollapse.measurement.jacobian import PartialJacobians, partial_jacobians
+from deepcollapse.measurement.perturbation import perturbed_dimensions
 from deepcollapse.records import Record
 from deepcollapse.studies.evidence import HEAD_INPUT
 from deepcollapse.studies.few_logits import explained_by_few
@@ -18,6 +19,8 @@ from deepcollapse.sweeps.trained import Trained
 INPUTS, COPIES = 5, 1000  # that ranks are averaged over, and perturbed copies of each; published: 1 to 100, and 5000
 WHOLE = 1024  # coordinates up to which Jacobians are taken by the whole input
 EXPLAINED, OTHERS = 0.8, 3
+KEPT = 0.95  # of the accuracy, by the classification dimension
+MEMORY = 1 << 30  # bytes of features at the head's input
 
 
 def ranks(trained: Trained) -> Iterator[Record]:
@@ -28,27 +31,42 @@ def ranks(trained: Trained) -> Iterator[Record]:
     network = trained.network().double()
     split = trained.splits.test or trained.splits.train
     batches = [(x.double(), y) for x, y in trained.batches(split)]
-    inputs = batches[0][0][:: max(1, len(batches[0][0]) // INPUTS)][:INPUTS]
-    layers, shape = _layers(network), split.image_shape
-    patch = centre_patch(shape, size=_side(shape))
-    found = function_rank(
-        network, batches, samples=INPUTS, layers=layers, coordinates=patch, copies=COPIES, split="test"
-    )
-    kept = [record for record in found.records if record.array is None]
-    part = partial_jacobians(network, inputs, layers=layers, coordinates=patch)
-    kept += [_rise(part, "partial_jacobian_rank_svd")]
-    if inputs[0].numel() <= WHOLE:
-        whole = partial_jacobians(network, inputs, layers=layers, coordinates=range(inputs[0].numel()))
-        kept += [_row("jacobian_rank", float(values.mean()), layer) for layer, values in whole.svd_ranks.items()]
-        kept += [_rise(whole, "jacobian_rank")]
-    for record in kept:
-        yield replace(record, epoch=trained.recipe.epochs)
+    gathered = Gathered(INPUTS, MEMORY)
+    gathered.fill(network, batches, "auto", None)
+    kept = [Record(split="test", **entry) for entry in gathered.dimensions(KEPT)]
+    kept += _of_layers(network, gathered.inputs())
     logits, labels = _logits(network, batches)
     explained = explained_by_few(logits, labels, OTHERS)
     share = float((explained[~explained.isnan()] >= EXPLAINED).double().mean())
     reference = trained.run.write_arrays("independence", {"explained_by_few": explained})["explained_by_few"]
-    yield replace(_row("share_of_logits_explained", share, "head"), epoch=trained.recipe.epochs)
-    yield Record(layer="head", measure="explained_by_few", array=reference, split="test", epoch=trained.recipe.epochs)
+    kept.append(_row("share_of_logits_explained", share, "head"))
+    kept.append(Record(layer="head", measure="explained_by_few", array=reference, split="test"))
+    for record in kept:
+        yield replace(record, epoch=trained.recipe.epochs)
+
+
+def _of_layers(network: nn.Module, inputs: Tensor) -> Iterator[Record]:
+    """Ranks of every layer, means over the inputs, and how far they rise at most."""
+    layers, shape = _layers(network), inputs.shape[1:]
+    part = partial_jacobians(network, inputs, layers=layers, coordinates=centre_patch(shape, size=_side(shape)))
+    yield from _means("partial_jacobian_rank", part.gram_ranks)
+    jacobians = {"partial_jacobian_rank_svd": part}
+    if inputs[0].numel() <= WHOLE:
+        jacobians["jacobian_rank"] = partial_jacobians(
+            network, inputs, layers=layers, coordinates=range(inputs[0].numel())
+        )
+    for measure, found in jacobians.items():
+        yield from _means(measure, found.svd_ranks)
+        yield _rise(found, measure)
+    perturbed = perturbed_dimensions(network, inputs, layers=layers, copies=COPIES)
+    yield from _means("perturbed_dimension", perturbed.dimensions)
+    for layer, size in part.outputs.items():
+        yield _row("flattened_dimension", size, layer)
+
+
+def _means(measure: str, by_layer: Mapping[str, Tensor]) -> Iterator[Record]:
+    for layer, values in by_layer.items():
+        yield _row(measure, float(values.mean()), layer)
 
 
 def _side(shape: Sequence[int]) -> int:
@@ -57,7 +75,7 @@ def _side(shape: Sequence[int]) -> int:
     return 16 if shortest >= 64 else min(8, max(1, 3 * shortest // 4))
 
 
-def _row(measure: str, value: float, layer: str) -> Record:
+def _row(measure: str, value: float | int, layer: str) -> Record:
     return Record(layer=layer, measure=measure, value=value, split="test", reduction="flatten", weighting="sample")
 
 
