@@ -48,11 +48,11 @@ def test_the_page_has_its_parts_in_order(seen):
     assert seen.texts("h2") == [
         "Claims",
         "What was scaled down, and why",
-        "Within-class variability over training (Fig. 6 of the paper)",
-        "Layers (Fig. 7 of the paper)",
-        "Ranks over weight decay (Fig. 3 of the paper)",
+        "Within-class variability over training (paper: Fig. 6)",
+        "Layers (paper: Fig. 7)",
+        "Ranks over weight decay (paper: Fig. 3)",
         "Losses",
-        "Accuracy at TPT onset and at the end (Table 1 of the paper)",
+        "Accuracy at TPT onset and at the end (paper: Table 1)",
         "Runs that came to nothing",
         "Provenance",
     ]
@@ -301,6 +301,21 @@ def test_tables_have_numbers_to_the_right_and_long_ones_are_folded(seen):
     assert [len(row.all("td.number")) for row in table.all("tr")] == [0, 3, 3]
     long = tree(own(study(shown=(Table("T", ["a"], [[i] for i in range(30)]),))))
     assert "All 30 rows" in long.texts("summary")
+
+
+def test_panels_of_points_in_one_space_share_their_axes_and_lines_do_not():
+    def two(kind):
+        curves = [Curve("c", (0.0, size), (0.0, -size), kind=kind) for size in (1.0, 4.0)]
+        return figures(chart := Chart("c", [panel(curve) for curve in curves]), Colors.for_charts([chart]))
+
+    points = [(one.layout["xaxis"]["range"], one.layout["yaxis"]["range"]) for one in two("points")]
+    assert points == [([-0.24, 4.24], [-4.24, 0.24])] * 2
+    assert not any("range" in one.layout["xaxis"] for one in two("line"))
+
+
+def test_what_was_run_begins_as_a_sentence_does():
+    seen = tree(own(study(words="a small network", runs=1, seconds=0.2)))
+    assert seen.one("p.ran").text == "What was run. A small network. 1 run at the scale for a laptop, in 1 s."
 
 
 def test_failed_runs_are_named(seen):

@@ -79,7 +79,7 @@ def test_readers_choose_a_measure_two_settings_and_what_the_others_are_held_at(s
         "effective rank, features",
         "TCV: relative cluster variation, mean over hidden layers",
         "loss (train)",
-        "tpt onset",
+        "onset of the terminal phase",
     ]
     assert options(seen, "x") == [["decay", "rate"]]
     assert options(seen, "y") == [["rate", "decay", "nothing else"]]
@@ -116,7 +116,7 @@ def test_the_browser_is_given_each_run_with_its_numbers_at_the_end(folder, seen)
     )
     ranks = [value for (measure, _), value in known.items() if measure == "rank_at_one_percent_weight"]
     assert told["rank at 1 %, weights, mean over hidden layers"] == pytest.approx(sum(ranks) / 2, rel=1e-4)
-    assert told["tpt onset"] == LAST - 1
+    assert told["onset of the terminal phase"] == LAST - 1
 
 
 def make_recipes():

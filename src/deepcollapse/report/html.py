@@ -11,6 +11,9 @@ from deepcollapse.report.sentences import Sentence
 from deepcollapse.report.summary import SummaryRow
 from deepcollapse.report.words import number, percent, words_for
 
+# So many figures stand two by two, so that none is left over.
+PAIRED = (2, 4)
+
 
 def escape(text: str) -> str:
     """Text as HTML, with a number and its sign kept on one line."""
@@ -49,7 +52,7 @@ def figure(drawn: Figure, run: str) -> str:
 
 def section(part: Section, run: str = "", level: int = 2, extra: str = "", anchor: str = "") -> str:
     """A section with its heading, introduction, legend and figures; two figures share a line where they fit."""
-    pair = " pair" if len([figure for figure in part.figures if not figure.wide]) == 2 else ""
+    pair = " pair" if len([figure for figure in part.figures if not figure.wide]) in PAIRED else ""
     mark = f' id="{anchor}"' if anchor else ""
     return (
         f'<section><h{level}{mark}>{escape(part.title)}</h{level}><p class="intro">{escape(part.intro)}</p>'

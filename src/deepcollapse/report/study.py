@@ -65,7 +65,7 @@ def page(record: StudyRecord) -> str:
 def _top(record: StudyRecord) -> str:
     scale = _SCALES.get(record.scale, "a scale of one's own")
     runs = f"{record.runs:,} run{'' if record.runs == 1 else 's'}" if record.runs else "no runs"
-    ran = f"{record.words.rstrip('.')}." if record.words else ""
+    ran = f"{record.words[0].upper()}{record.words[1:].rstrip('.')}." if record.words else ""
     ran += f" {runs[0].upper()}{runs[1:]} at {scale}, in {_lasted(record.seconds)}."
     failing = any(claim.verdict == "fails" for claim in record.claims)
     kind = "fails" if failing else "fell" if any(claim.verdict == "holds" for claim in record.claims) else "stayed"
@@ -118,7 +118,7 @@ def _shown(shown: Sequence[Shown], place: Any) -> str:
 
 
 def _named(shown: Shown) -> str:
-    return f"{shown.title} ({shown.figure} of the paper)" if shown.figure else shown.title
+    return f"{shown.title} (paper: {shown.figure})" if shown.figure else shown.title
 
 
 def _heading(shown: Shown, anchor: str) -> str:

@@ -67,6 +67,15 @@ WORDS: dict[str, Words] = {
     "accuracy": Words("", "accuracy", "The share of samples that the network gets right.", None),
     "loss": Words("", "loss", "What training makes small.", None),
     "loss_with_decay": Words("", "loss with weight decay", "The loss plus the penalty on the weights.", None),
+    "tpt_onset": Words(
+        "", "onset of the terminal phase", "The epoch from which on the network errs on no training sample.", None
+    ),
+    "truncated_accuracy": Words(
+        "", "accuracy, cut to rank", "The accuracy that is left when every layer is cut to its rank.", None
+    ),
+    "linear_probe_accuracy": Words(
+        "", "linear-probe accuracy", "How well a linear classifier decides by this layer's features.", None
+    ),
     "learning_rate": Words("", "learning rate", "The size of the optimiser's steps.", None),
     "cdnv": Words("CDNV", "class-distance normalised variance", "NC1's sibling, averaged over pairs of classes.", 0),
     "cdnv_max": Words("CDNV", "class-distance normalised variance, worst pair", "The pair closest to overlapping.", 0),

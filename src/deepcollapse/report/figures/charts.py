@@ -21,10 +21,31 @@ def figures(chart: Chart, colors: Colors) -> list[Figure]:
     """A figure for each panel; one that has nothing to show says so in its place."""
     alone = len(chart.panels) == 1
     height = 360 if alone else 300
-    return [
+    drawn = [
         heat.figure(panel) if isinstance(panel, Heat) else _panel(panel, colors, height, chart.title)
         for panel in chart.panels
     ]
+    if not alone and _one_space(chart.panels):
+        _share_axes(drawn)
+    return drawn
+
+
+def _one_space(panels: Sequence[Panel | Heat]) -> bool:
+    """Whether panels show points of one space, such as samples at several times, without lines over anything."""
+    kinds = {curve.kind for panel in panels if isinstance(panel, Panel) for curve in panel.curves}
+    titles = {(panel.x, panel.y) for panel in panels}
+    linear = not any(panel.x.log or panel.y.log for panel in panels)
+    return linear and len(titles) == 1 and "points" in kinds and "line" not in kinds
+
+
+def _share_axes(drawn: Sequence[Figure]) -> None:
+    """The same range for all panels, or what has moved would seem to have stayed."""
+    for axis, letter in (("xaxis", "x"), ("yaxis", "y")):
+        values = [v for one in drawn for trace in one.frames[0].data for v in trace[letter] if v is not None]
+        if values:
+            margin = 0.06 * (max(values) - min(values)) or 1.0
+            for one in drawn:
+                one.layout[axis]["range"] = [min(values) - margin, max(values) + margin]
 
 
 def legend(chart: Chart, colors: Colors) -> list[Key]:
