@@ -70,6 +70,17 @@ def test_what_was_done_before_took_no_time(folder, clock, capsys):
     assert progress.words() == "1 of 4 runs done, 1 running; about 33 s left"
 
 
+def test_the_pace_is_that_of_training_and_not_of_starting(folder, clock):
+    progress = SweepProgress(folder, quiet=True, clock=clock)
+    progress.start(SWEEP, 0)
+    clock.now = 100
+    progress.epoch(KEYS[0], 1, 10)
+    assert progress.seconds_left() is None
+    clock.now = 102
+    progress.epoch(KEYS[0], 2, 10)
+    assert progress.seconds_left() == pytest.approx(2 * 38)
+
+
 def test_quiet_is_quiet(folder, clock, capsys):
     with SweepProgress(folder, quiet=True, clock=clock) as progress:
         progress.start(SWEEP, 0)

@@ -27,6 +27,7 @@ class SweepProgress(SweepWatcher):
         self.reached: dict[str, int] = {}
         self.states: dict[str, str] = {}
         self.begun = self.told = clock()
+        self.paced, self.skipped = False, 0
         self.bar: Any = None
         self.closing = ExitStack()
 
@@ -58,6 +59,9 @@ class SweepProgress(SweepWatcher):
         self.epochs[key] = epochs
         self.before[key] = min(self.before[key], epoch)  # it goes on from its last checkpoint, not from its last row
         self.reached[key] = epoch
+        if not self.paced and self._trained() <= 1:  # reading data and starting workers tells nothing of the pace
+            self.begun, self.skipped = self.clock(), self._trained()
+        self.paced = True
         self._move()
 
     def ended(self, outcome: "Outcome") -> None:
@@ -84,9 +88,13 @@ class SweepProgress(SweepWatcher):
 
     def seconds_left(self) -> float | None:
         """At the pace since the beginning; None where nothing was trained yet, or nothing is left."""
-        done = sum(epoch - self.before[key] for key, epoch in self.reached.items())
+        done = self._trained() - self.skipped
         left = sum(self.epochs.values()) - sum(self.reached.values())
         return (self.clock() - self.begun) / done * left if done > 0 and left > 0 else None
+
+    def _trained(self) -> int:
+        """Epochs that were trained here."""
+        return sum(epoch - self.before[key] for key, epoch in self.reached.items())
 
     def _open_bar(self) -> None:
         from rich.console import Console
