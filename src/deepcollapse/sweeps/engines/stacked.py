@@ -21,9 +21,9 @@ class Stacked:
     Runs that cannot be stacked are run one after another; the reason stands in their provenance. `shelf` may hold data
     already, which serve jobs that look for data in the same place.
 
-    On a CPU each perceptron (`mlp`) goes the way that it goes alone, bit for bit, whoever is stacked with it. Other
-    networks round otherwise: their losses agree to a relative 1e-5 after the first epoch, and drift apart as two
-    machines' would. So they do on CUDA.
+    On one thread of a CPU each perceptron (`mlp`) goes the way that it goes alone, bit for bit, whoever is stacked with
+    it (those with tanh where the width is a multiple of 16). Other networks, threads and CUDA round otherwise: weights
+    agree to about 1e-6 of their size after a step, and drift apart from there as they do between two machines.
     """
 
     most: int = 32

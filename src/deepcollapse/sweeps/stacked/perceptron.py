@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from deepcollapse.networks.layers import Classifier
 from deepcollapse.networks.mlp import HiddenLayer
 
+# Where torch's sums and products round otherwise for many members than for one: batched products of fewer multiply-adds
+# than this, sums of rows that are no multiple of so many numbers and lie apart, and the gradient of batch norm in what
+# is left over of a processor's widest vectors. There, members are taken one by one.
+TINY, LANES, VECTOR = 400, 32, 16
 Losses = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -35,11 +39,7 @@ class Layer:
 
     def mapped(self, h: Tensor, out: Tensor) -> None:
         """The linear map, from (members, n, in) to `out` (n, members, out)."""
-        w = self.weight.transpose(1, 2)
-        if self.bias is None:
-            torch.bmm(h, w, out=out.transpose(0, 1))
-        else:
-            torch.baddbmm(self.bias.unsqueeze(1), h, w, out=out.transpose(0, 1))
+        product(h, self.weight.transpose(1, 2), out.transpose(0, 1), self.bias)
 
     def normed(self, z: Tensor, training: bool) -> tuple[Tensor, ...]:
         """Batch norm of (n, members, out) over n; in training with the statistics of the batch, which it keeps."""
@@ -53,6 +53,26 @@ class Layer:
             self.momentum, self.eps
         )  # fmt: skip
         return y.view(z.shape), *saved
+
+    def normed_back(self, g: Tensor, z: Tensor, saved: Sequence[Tensor]) -> list[Tensor]:
+        """The gradients of batch norm's input (n, members, out), weight and bias (members, out)."""
+        assert self.norm is not None
+        assert self.statistics is not None
+        members, width = self.norm[0].shape
+        own = (self.norm[0], *self.statistics[:2], *(kept.view(members, width) for kept in saved))
+        if width % VECTOR == 0:
+            found = self._norm_back(g.flatten(1), z.flatten(1), *(kept.view(-1) for kept in own))
+            return [found[0].view(z.shape), *(each.view(members, width) for each in found[1:])]
+        each = [
+            self._norm_back(g[:, i].contiguous(), z[:, i].contiguous(), *(k[i] for k in own)) for i in range(members)
+        ]
+        inputs, weights, biases = zip(*each, strict=True)
+        return [torch.stack(inputs, dim=1), torch.stack(weights), torch.stack(biases)]
+
+    def _norm_back(self, g: Tensor, z: Tensor, weight: Tensor, *statistics: Tensor) -> tuple[Tensor, ...]:
+        return torch.ops.aten.native_batch_norm_backward(
+            g, z, weight, *statistics, True, self.eps, [True, True, True]
+        )  # fmt: skip
 
 
 class Perceptrons:
@@ -104,21 +124,15 @@ class Perceptrons:
         layer, normed = self.layers[i], []
         if layer.activation is not None:
             g = _activated_back(layer.activation, g, out)
-        if layer.norm and layer.statistics:
-            weight, bias = layer.norm
-            mean, variance, _ = layer.statistics
-            g, *normed = torch.ops.aten.native_batch_norm_backward(
-                g.flatten(1), z.flatten(1), weight.flatten(), mean.view(-1), variance.view(-1), *saved, True, layer.eps,
-                [True, True, True]
-            )  # fmt: skip
-            g, normed = g.view(z.shape), [normed[0].view(weight.shape), normed[1].view(bias.shape)]
+        if layer.norm:
+            g, *normed = layer.normed_back(g, z, saved)
         g = g.transpose(0, 1)
-        own = [torch.bmm(g.transpose(1, 2), h, out=self._room(("w", i), *layer.weight.shape))]
+        own = [product(g.transpose(1, 2), h, self._room(("w", i), *layer.weight.shape))]
         if layer.bias is not None:
-            own.append(g.sum(dim=1))
+            own.append(summed(g))
         if i:
-            before = self._room(("g", i), h.shape[1], self.members, h.shape[2]).transpose(0, 1)
-            g = torch.bmm(g, layer.weight, out=before)
+            before = self._room(("g", i), h.shape[1], self.members, h.shape[2])
+            g = product(g, layer.weight, before.transpose(0, 1))
         return g, own + normed
 
     def logits(self, x: Tensor, same: bool) -> Tensor:
@@ -138,6 +152,20 @@ class Perceptrons:
         if key not in self._memory:
             self._memory[key] = self.layers[0].weight.new_empty(shape)
         return self._memory[key]
+
+
+def product(a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Each member's a b, of (members, n, k) and (members, k, m), to which a bias (members, m) may be added."""
+    if a.shape[1] * a.shape[2] * b.shape[2] < TINY:
+        for i in range(len(a)):
+            torch.mm(a[i], b[i], out=out[i]) if bias is None else torch.addmm(bias[i], a[i], b[i], out=out[i])
+        return out
+    return torch.bmm(a, b, out=out) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b, out=out)
+
+
+def summed(g: Tensor) -> Tensor:
+    """Each member's sum over samples, (members, n, m) -> (members, m), rounded as a sum of its own numbers alone is."""
+    return (g if g.shape[2] % LANES == 0 else g.contiguous()).sum(dim=1)
 
 
 def _linear(name: str, held: Mapping[str, Tensor]) -> Layer:
