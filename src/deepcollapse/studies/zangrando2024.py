@@ -270,7 +270,8 @@ _STATIONARY = {"width": 24, "depth": 3, "steps": 1000, "per_class": 20, "decays"
 _AT_STATIONARITY = {f"stationary_{name}": value for name, value in _STATIONARY.items()}
 _DECAYS = (0.0, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2)
 _SMALL = (
-    "The stationary points are those of small tanh networks on 20 images a class: L-BFGS needs all data at every step."
+    "The stationary points are those of small tanh networks on 10 or 20 images a class: L-BFGS takes all data at "
+    "every step."
 )
 _UNKNOWN = (
     "The paper's data sets, networks and training could be read in its abstracts alone: fully connected and "
@@ -284,7 +285,7 @@ SCALES: dict[Any, Scale] = {
         (0, 1, 2),
         ("Digits of 8 x 8 pixels in place of MNIST and CIFAR-10, so that it takes seconds.", _SMALL),
         {"per_class": 40, "test_per_class": None, "epochs": 60, "batch": 64, "width": 48, "depth": 3,
-         "decays": (0.0, 5e-3, 1e-2, 2e-2, 3e-2), **_AT_STATIONARITY},
+         "decays": (0.0, 5e-3, 1e-2, 2e-2, 3e-2), **(_AT_STATIONARITY | {"stationary_per_class": 10})},
     ),
     "laptop": Scale(
         "plain three-layer networks on 1000 images of MNIST and of CIFAR-10 at six decays",
