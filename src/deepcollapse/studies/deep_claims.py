@@ -122,7 +122,8 @@ def judge_width(evidence: Evidence) -> Iterator[Judgement]:
     rows = of_part(evidence.table("descents"), "width")
     points = by_group(rows, "width", collapsed_share)
     fallen = {group: [(x, -y) for x, y in own] for group, own in points.items()}
-    judged = falls_with("10 classes, 4 layers", fallen, "width")
+    subject = f"{rows['num_classes'].iloc[0]} classes, {rows['depth'].iloc[0]} layers"
+    judged = falls_with(subject, fallen, "width")
     numbers = {**judged.numbers, "correlation": -(judged.numbers["correlation"] or 0)}
     yield _over_groups(replace(judged, numbers=numbers), rows, points, "share of collapsed descents")
 

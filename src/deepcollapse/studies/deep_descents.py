@@ -31,8 +31,9 @@ MICROSECONDS = 15.0
 class DeepModel:
     """What is searched: classes, depth and decay of the paper, and what varies about them.
 
-    `searched` widths are those in which a point below collapse is looked for; decays and rates vary at `width`.
-    `watched_width` and `per_class` are those of the descents whose geometry is kept.
+    `searched` widths are those in which a point below collapse is looked for; decays and rates vary at `width`, and
+    `widths` at a setting of their own where one is given. `simple` are (classes, layers, width) in which collapse is
+    optimal, `further` other ones. `watched_width` and `per_class` are those of the descents whose geometry is kept.
     """
 
     starts: int
@@ -43,7 +44,9 @@ class DeepModel:
     width: int = 20
     searched: tuple[int, ...] = (20, 30)
     widths: tuple[int, ...] = (12, 20, 30, 40, 60)
-    width_steps: int | None = None
+    width_classes: int | None = None
+    width_decay: float | None = None
+    width_rate: float | None = None
     decays: tuple[float, ...] = (0.001, 0.002, 0.003, 0.004, 0.006, 0.008)
     decay_steps: int | None = None
     rates: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
@@ -51,15 +54,16 @@ class DeepModel:
     momentum: float = 0.9
     simple: tuple[tuple[int, int, int], ...] = ((2, 4, 6), (10, 2, 12))
     simple_steps: int | None = None
+    further: tuple[tuple[int, int, int], ...] = ()
     watched: int = 8
     watched_width: int = 30
     watched_steps: int | None = None
     per_class: int = 5
 
-    def problem(self, width: int, decay: float | None = None) -> DeepUnconstrainedFeatures:
-        """The paper's model at a width, and at a decay of its own."""
+    def problem(self, width: int, decay: float | None = None, classes: int | None = None) -> DeepUnconstrainedFeatures:
+        """The paper's model at a width, and at a decay and with classes of its own where given."""
         decay = self.decay if decay is None else decay
-        return DeepUnconstrainedFeatures.uniform(self.classes, self.depth, decay, width)
+        return DeepUnconstrainedFeatures.uniform(classes or self.classes, self.depth, decay, width)
 
     def descent(self, steps: int | None = None, rate: float | None = None) -> GradientDescent:
         """The descent: with momentum the rate drops to a tenth for the last fifth of the steps, without it stays."""
@@ -70,17 +74,22 @@ class DeepModel:
 
     def parts(self) -> dict[str, "Part"]:
         """What is searched, by the claim that it is searched for."""
-        simple = [DeepUnconstrainedFeatures.uniform(k, depth, self.decay, w) for k, depth, w in self.simple]
+        simple, further = (
+            [DeepUnconstrainedFeatures.uniform(k, depth, self.decay, width) for k, depth, width in sizes]
+            for sizes in (self.simple, self.further)
+        )
+        at_decays = [self.problem(self.width, decay) for decay in self.decays]
+        at_widths = [self.problem(width, self.width_decay, self.width_classes) for width in self.widths]
         at_rates = [self.descent(rate=rate) for rate in self.rates]
-        return {
+        parts = {
             "two": Part(simple, [self.descent(self.simple_steps)], max(20, self.starts)),
             "beyond": Part([self.problem(width) for width in self.searched], [self.descent()], self.starts),
-            "decay": Part(
-                [self.problem(self.width, d) for d in self.decays], [self.descent(self.decay_steps)], self.starts
-            ),
-            "width": Part([self.problem(w) for w in self.widths], [self.descent(self.width_steps)], self.starts),
+            "decay": Part(at_decays, [self.descent(self.decay_steps)], self.starts),
+            "width": Part(at_widths, [self.descent(rate=self.width_rate)], self.starts),
             "rate": Part([self.problem(self.width)], at_rates, self.starts),
+            "further": Part(further, [self.descent()], self.starts),
         }
+        return {name: part for name, part in parts.items() if part.problems}
 
 
 @dataclass(frozen=True)

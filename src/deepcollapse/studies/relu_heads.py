@@ -1,0 +1,159 @@
+"""Networks with a head of ReLU layers: how they are trained, and what their layers say on the claim about them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.studies.claim import MissingEvidence
+from deepcollapse.studies.criteria import median, middle, settled, worst
+from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.study import Scale
+from deepcollapse.studies.subjects import Runs, by_subject, each
+from deepcollapse.training.recipe import Recipe
+
+SMALL_DNC1 = 0.1  # in a trained head: class means are scattered ten times as much as samples about them
+ACCURATE = 0.99
+FEW_TESTED = 20  # test images a class where few are trained on: no claim is on them, and every epoch looks at all
+
+# ------------------------------------------------------------- recipes
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How networks with a ReLU head are trained: one setting, and what varies about it, each on its own."""
+
+    decays: tuple[float, ...]
+    decay: float
+    rates: tuple[float, ...] = ()
+    rate: float = 0.5
+    widths: tuple[int, ...] = ()
+    width: int = 64
+    depth: int = 3
+    body_width: int = 64
+    body_depth: int = 1
+    loss: str = "mse"
+    epochs: int = 600
+    batch: int = 64
+    drops: tuple[float, ...] = (0.5, 0.8)
+    per_class: int | None = None
+
+
+def recipes(scale: Scale) -> list[Recipe]:
+    """Each data set and network over weight decay; over the rate and the head's width at one of the decays."""
+    heads: Heads = scale["heads"]
+    return [
+        replace(_recipe(heads, dataset, network, seed), **varied)
+        for dataset in scale.datasets
+        for network in scale.networks
+        for seed in scale.seeds
+        for varied in (
+            *({"decay": decay} for decay in heads.decays),
+            *({"rate": rate} for rate in heads.rates),
+            *({"width": width} for width in heads.widths),
+        )
+    ]
+
+
+def _recipe(heads: Heads, dataset: str, network: str, seed: int) -> Recipe:
+    body = (f"body_width={heads.body_width}", f"body_depth={heads.body_depth}")
+    return Recipe(
+        dataset=dataset,
+        network=network,
+        width=heads.width,
+        depth=heads.depth,
+        parameters=body if network.startswith("relu-head") else (),
+        epochs=heads.epochs,
+        batch=heads.batch,
+        seed=seed,
+        loss="mse" if heads.loss == "mse" else "cross-entropy",
+        rate=heads.rate,
+        decay=heads.decay,
+        drops=heads.drops,
+        measurements=3,
+        per_class=heads.per_class,
+        test_per_class=FEW_TESTED if heads.per_class else None,
+    )
+
+
+# ------------------------------------------------------------- the claim on trained heads
+
+
+def judge_real(evidence: Evidence) -> Sequence[Judgement]:
+    """Heads trained with the strongest decay that can be learnt with beside those with the weakest."""
+    return each(by_subject(evidence), _real)
+
+
+def _real(subject: str, runs: Runs) -> Judgement:
+    heads = [run for run in runs if all(getattr(run.recipe, name) == _usual(runs, name) for name in ("rate", "width"))]
+    at = {decay: [run for run in heads if run.recipe.decay == decay] for decay in {run.recipe.decay for run in heads}}
+    if len(at) < 2:
+        raise MissingEvidence("the criterion is for at least two weight decays")
+    weakest, *fitted = [decay for decay in sorted(at) if decay == min(at) or _fit(at[decay])]
+    if not fitted:
+        told = f"at no decay above {weakest:g} do networks reach 99 % training accuracy with every class{_dead(heads)}"
+        return Judgement(subject, "fails", told, runs=[run.name for run in heads])
+    weak, strong, classes = at[weakest], at[fitted[-1]], int(heads[0].last("present_classes"))
+    at_weak, at_strong = (_over(runs, hidden_rank) for runs in (weak, strong))
+    variability = _over(strong, hidden_dnc1)
+    accuracy = _over([*weak, *strong], lambda run: run.last("accuracy", "network"))
+    verdicts: list[Verdict] = [
+        settled(at_weak, at_least=classes - 1),
+        settled(at_strong, at_most=classes - 1),
+        settled([low - full for low, full in zip(at_strong, at_weak, strict=True)], at_most=-1),
+        settled(variability, at_most=SMALL_DNC1),
+        settled(accuracy, at_least=ACCURATE),
+    ]
+    told = f"rank of hidden class means {middle(at_weak)} of {classes} at decay {weakest:g} and {middle(at_strong)} "
+    told += f"at {fitted[-1]:g}, DNC1 there {middle(variability)}, training accuracy {middle(accuracy)}{_dead(heads)}"
+    numbers = {"weak": median(at_weak), "strong": median(at_strong), "decay": fitted[-1]}
+    numbers |= {"dnc1": median(variability), "accuracy": median(accuracy)}
+    return Judgement(subject, worst(verdicts), told, numbers, runs=[run.name for run in heads])
+
+
+def _fit(runs: Runs) -> bool:
+    """Whether most networks have learnt their training data, every class of them."""
+    learnt = [run.last("accuracy", "network") >= ACCURATE and not says_nothing(run) for run in runs]
+    return 2 * sum(learnt) > len(runs)
+
+
+def _usual(runs: Runs, name: str) -> float | int | None:
+    """The value of a setting that goes with most decays."""
+    values: dict[Any, set[float]] = {}
+    for run in runs:
+        values.setdefault(getattr(run.recipe, name), set()).add(run.recipe.decay)
+    return max(values, key=lambda value: len(values[value]))
+
+
+def _over(runs: Runs, value: Callable[[Finished], float]) -> list[float]:
+    return [value(run) for run in sorted(runs, key=lambda run: run.recipe.seed)]
+
+
+def _hidden(run: Finished) -> tuple[str, ...]:
+    found = tuple(layer for layer in run.layers_with("mean_rank") if layer.endswith(".linear"))
+    if not found:
+        raise MissingEvidence(f"{run.recipe.network} has no hidden layers before a ReLU to look at; see relu-head")
+    return found
+
+
+def hidden_rank(run: Finished) -> float:
+    """The largest rank of class means before the ReLU, over the head's hidden layers."""
+    return max(run.last("mean_rank", layer) for layer in _hidden(run))
+
+
+def hidden_dnc1(run: Finished) -> float:
+    """The largest DNC1 over the head's hidden layers, before and after the ReLU."""
+    return max(run.last("dnc1", layer) for layer in run.layers_with("dnc1"))
+
+
+def says_nothing(run: Finished) -> bool:
+    """Whether a network decides alike for all, or misses a class: its rank is low for want of a solution."""
+    return run.last("trivial", "network") == 1 or run.last("dead_classes", "network") > 0
+
+
+def _dead(runs: Runs) -> str:
+    """How many networks are no solutions, in words; empty where all are."""
+    trivial = sum(run.last("trivial", "network") == 1 for run in runs)
+    dead = sum(run.last("dead_classes", "network") > 0 for run in runs) - trivial
+    named = [f"{count} {word}" for count, word in ((trivial, "trivial"), (dead, "with a dead class")) if count]
+    return f"; {' and '.join(named)} of {len(runs)} networks" if named else ""
