@@ -11,7 +11,18 @@ import pytest
 from quick import QUICK
 
 COMMAND = [sys.executable, "-m", "deepcollapse"]
-COMMANDS = ("", "train", "measure", "report", "list", "theory ufm", "theory deep-ufm", "theory phase-diagram")
+COMMANDS = (
+    "",
+    "train",
+    "measure",
+    "report",
+    "list",
+    "theory ufm",
+    "theory deep-ufm",
+    "theory phase-diagram",
+    "sweep run",
+    "run",
+)
 
 
 def run(*arguments, **how):
