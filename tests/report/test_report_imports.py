@@ -31,5 +31,15 @@ def test_importing_report_takes_no_time():
 def test_every_public_name_is_there():
     from deepcollapse import report
 
-    assert report.__all__ == ["Sentence", "SummaryRow", "reading", "summary_rows", "svg", "write_page"]
+    pages = ["write_page", "write_study_page", "write_sweep_page"]
+    assert report.__all__ == [
+        "Sentence",
+        "SummaryRow",
+        "is_study",
+        "is_sweep",
+        "reading",
+        "summary_rows",
+        "svg",
+        *pages,
+    ]
     assert all(callable(getattr(report, name)) for name in report.__all__)

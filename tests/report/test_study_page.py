@@ -224,6 +224,11 @@ def test_zero_has_a_place_on_a_logarithmic_axis_and_keeps_its_name():
     assert trace["text"][0] == "c<br>x 0<br>y 1"
 
 
+def test_a_few_whole_numbers_are_marked_one_by_one():
+    axes = [drawn(panel(Curve("c", x, (0.5, 1, 2)))).layout["xaxis"] for x in ((0, 1, 4), (0, 1.5, 4), (0, 20, 40))]
+    assert [axis.get("dtick") for axis in axes] == [1, None, None]
+
+
 def test_values_below_zero_make_an_axis_linear_whatever_was_asked():
     figure = drawn(panel(Curve("c", (1, 2), (-1.0, 2.0)), y_log=True))
     assert figure.layout["yaxis"]["type"] == "linear"

@@ -92,9 +92,9 @@ def _rows(place: int, claim: JudgedClaim) -> str:
         f'<th scope="row" role="rowheader"><span class="id">{escape(claim.id)}</span> {escape(claim.sentence)}'
         f"<small>Criterion{ours}: {escape(claim.criterion)}</small></th>"
     )
-    paper = escape(claim.paper) if claim.paper else "–"
+    paper, blank = (escape(claim.paper), "") if claim.paper else ("–", ' class="blank"')
     cells = (
-        f'<td role="cell" data-label="the paper&#x27;s value">{paper}</td>'
+        f'<td role="cell" data-label="the paper&#x27;s value"{blank}>{paper}</td>'
         f'<td role="cell" data-label="measured">{_measured(claim)}</td>'
         f'<td role="cell" data-label="verdict" class="said">{badge(claim.verdict)}</td>'
     )

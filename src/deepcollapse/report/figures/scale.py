@@ -12,17 +12,23 @@ from deepcollapse.report.figures.style import power, value_axis
 # The place of 0 on a logarithmic axis: below the least value by this share of the axis, but by no less than `_STEP`
 # powers of ten.
 _SHARE, _STEP = 0.1, 0.35
+# Whole numbers that lie no further apart than this, such as seeds and layers, are marked one by one.
+_COUNTED = 12
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Where values stand on an axis: `log` where it is logarithmic, `zero` the place of 0 there."""
+    """Where values stand on an axis: `log` where it is logarithmic, `zero` the place of 0 there.
+
+    `whole` is for a few whole numbers, between which there is nothing to mark.
+    """
 
     title: str
     log: bool
     zero: float | None
     least: float | int
     most: float | int
+    whole: bool = False
 
     @classmethod
     def of(cls, axis: Axis, values: Iterable[Any], edges: Iterable[Any] = ()) -> "Scale":
@@ -33,7 +39,9 @@ class Scale:
         known, beside = ([value for value in given if is_number(value)] for given in (values, edges))
         if not axis.log or max(known, default=0) <= 0 or min(known) < 0:
             whole = known + beside
-            return cls(axis.title, False, None, min(whole, default=0.0), max(whole, default=1.0))
+            least, most = min(whole, default=0.0), max(whole, default=1.0)
+            counted = all(value == round(value) for value in whole) and 0 < most - least <= _COUNTED
+            return cls(axis.title, False, None, least, most, counted)
         positive = [value for value in known + beside if value > 0]
         least, most = math.log10(min(positive)), math.log10(max(positive))
         zero = 10 ** (least - max(_STEP, _SHARE * (most - least))) if 0 in known else None
@@ -64,7 +72,7 @@ class Scale:
         """The axis for plotly."""
         title = {"title": {"text": escape(self.title)}}
         if not self.log:
-            return {"type": "linear", **title}
+            return {"type": "linear", **title, **({"dtick": 1} if self.whole else {})}
         # Values that are all but equal still get an axis that says where they are.
         apart = 1.0 if self.most > 1.5 * self.least else 1.5
         axis = value_axis([self.least / apart, self.most * apart], log=True)
