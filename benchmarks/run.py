@@ -21,6 +21,9 @@ NAMES = {
     "coded_product": "products straight from coded weights, beside scipy's sparse and torch's dense ones",
     "truncated_layer": "a layer of lower rank beside the dense one: where it is faster, and where not",
     "ternary_trials": "trials of single ternary weights, batched and compiled, beside forward passes",
+    "sweep_overhead": "what a sweep adds to the training of its runs, and what its worker processes take",
+    "stacked_training": "32 small networks trained as one program, beside one by one and beside two processes",
+    "measuring_share": "what measuring adds to training beyond the evaluation that any run does",
 }
 SIZES = ("full", "small", "tiny")
 

@@ -51,6 +51,10 @@ def test_numbers_are_sane(found):
             assert max(timed["largest_error"] for timed in by_threads.values()) < 1e-4
     for tried in found["ternary_trials"]["samples"].values():
         assert max(tried["largest_difference"].values()) < 1e-12  # every way of trying gives the same losses
+    for shape in found["stacked_training"]["shapes"].values():
+        assert all(0 < each["least"] <= each["median"] for each in shape["cpu"].values())
+    for share in found["measuring_share"]["shares"].values():
+        assert 0 <= share["least"] <= share["median"] <= share["greatest"]
     for cut in found["truncated_layer"]["layers"]:
         assert 0 < cut["weights"] < 1
         assert 0 < cut["products"] < 1

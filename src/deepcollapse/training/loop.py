@@ -126,7 +126,7 @@ class Training:
         for epoch in left:
             seed = seed_everything(self.recipe, epoch)
             if epoch > 0:
-                self._train(epoch, torch.Generator().manual_seed(seed))
+                self.train_epoch(epoch, torch.Generator().manual_seed(seed))
             self.look(epoch)
         self.keep_weights()
 
@@ -134,7 +134,7 @@ class Training:
         """Write down the weights at the end of training."""
         save_weights(self.run, self.network, "weights.safetensors")
 
-    def _train(self, epoch: int, order: torch.Generator) -> None:
+    def train_epoch(self, epoch: int, order: torch.Generator) -> None:
         """One pass over the training data."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate(epoch)

@@ -70,13 +70,13 @@ class Program:
     def epoch(self, epoch: int) -> None:
         """Train for an epoch, and look at every member; what goes wrong with a member stays with it."""
         with self.place:
-            self._train(epoch)
-            found = {split: self._scores(data) for split, data in self.data.items()}
+            self.train_epoch(epoch)
+            found = {split: self.scores(data) for split, data in self.data.items()}
         for i, member in enumerate(self.members):
             if member.error is None:
                 look(member, epoch, {split: scores[i] for split, scores in found.items()})
 
-    def _train(self, epoch: int) -> None:
+    def train_epoch(self, epoch: int) -> None:
         """One pass of every member over its training data; a member that diverges gets its error."""
         orders = []
         for member in self.members:
@@ -103,7 +103,7 @@ class Program:
         return each.view(y.shape).mean(dim=1)
 
     @torch.no_grad()
-    def _scores(self, data: StackedData) -> list[Scores]:
+    def scores(self, data: StackedData) -> list[Scores]:
         """Accuracy and loss of every member in eval mode."""
         hits = torch.zeros(len(self.members), dtype=torch.int64, device=self.place.device)
         total = torch.zeros(len(self.members), dtype=torch.float64, device=self.place.device)
