@@ -48,7 +48,7 @@ def again(*arguments):
 
 
 def test_what_is_there_is_shown_and_not_run_again(sweep, call, monkeypatch):
-    monkeypatch.setattr(Training, "_train", None)  # whoever trained would fail
+    monkeypatch.setattr(Training, "train_epoch", None)  # whoever trained would fail
     rows = sweep_rows(sweep)
     done = call(*again(*GRID))
     assert (done.code, done.err) == (0, "")
@@ -245,14 +245,14 @@ def test_the_time_of_one_run_is_estimated_from_the_run_itself(here, call):
 
 
 def test_ctrl_c_says_what_is_kept(sweep, call, monkeypatch):
-    real = Training._train
+    real = Training.train_epoch
 
     def train(self, epoch, order):
         if epoch == 2 and self.recipe.seed == 1:
             raise KeyboardInterrupt
         real(self, epoch, order)
 
-    monkeypatch.setattr(Training, "_train", train)
+    monkeypatch.setattr(Training, "train_epoch", train)
     arguments = again("--grid", "rate=0.3", "--seeds", "2")
     done = call(*arguments)
     assert done.code == 130
