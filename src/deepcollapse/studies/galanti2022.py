@@ -116,7 +116,9 @@ def remembered(shape: Sequence[int], batch: int) -> int:
     return min(MOST_STEPS, max(1, min(shape) // (2 * batch)))
 
 
-def _record(trained: Trained, layer: str, measure: str, value: float, note: str | None = None, unit: str = "1") -> Any:
+def _record(
+    trained: Trained, layer: str, measure: str, value: float | int, note: str | None = None, unit: str = "1"
+) -> Any:
     return Record(layer=layer, measure=measure, value=float(value), unit=unit, note=note, epoch=trained.recipe.epochs)
 
 
