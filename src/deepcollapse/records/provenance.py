@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def _canonical(value: Any) -> Any:
     return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+@cache  # a sweep asks for each of its runs
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
