@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from quick import QUICK
+from swept import no_sweep_page, sweep, swept  # noqa: F401
 
 import deepcollapse.report
 from deepcollapse.cli import main
