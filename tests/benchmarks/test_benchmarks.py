@@ -55,6 +55,9 @@ def test_numbers_are_sane(found):
         assert all(0 < each["least"] <= each["median"] for each in shape["cpu"].values())
     for share in found["measuring_share"]["shares"].values():
         assert 0 <= share["least"] <= share["median"] <= share["greatest"]
+    swept = found["sweep_overhead"]
+    assert 0 < swept["again"]["median"] < swept["training"]["median"]  # what is done is not trained again
+    assert swept["worker"]["start"] > 0
     for cut in found["truncated_layer"]["layers"]:
         assert 0 < cut["weights"] < 1
         assert 0 < cut["products"] < 1
