@@ -67,7 +67,7 @@ def judge_beyond(evidence: Evidence) -> Iterator[Judgement]:
 
 def judge_dnc1(evidence: Evidence) -> Iterator[Judgement]:
     """The largest ratio of variability within classes to that between them, over layers, of each start."""
-    row: Any = evidence.table("watched").iloc[0]
+    row: Any = evidence.table("watched").to_dict("records")[0]
     subject = f"{row['classes']} classes of {row['per_class']}, {row['depth']} layers, width {row['width']}"
     if row["per_class"] < 5:
         raise MissingEvidence(f"the criterion is for at least 5 samples a class; there were {row['per_class']}")

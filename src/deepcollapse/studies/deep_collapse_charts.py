@@ -28,7 +28,7 @@ def show(evidence: Evidence) -> Iterator[Shown]:
 
 
 def _watched(evidence: Evidence) -> Iterator[Shown]:
-    row: Any = evidence.table("watched").iloc[0]
+    row: Any = evidence.table("watched").to_dict("records")[0]  # plain numbers, not numpy's
     problem = DeepUnconstrainedFeatures.uniform(
         row["classes"], row["depth"], row["decay"], row["width"], row["per_class"]
     )

@@ -13,6 +13,7 @@ from deepcollapse.sweeps.trained import Trained
 
 RANK_TOLERANCE = 1e-2  # as for the deep model: descent leaves directions of a thousandth
 BEFORE, AFTER, OUTPUT = "before ReLU", "after ReLU", "output"
+TRIVIAL = 1e-3  # root of the mean squared output, as for the deep model
 DEAD = 0.5  # a class of which the network recognises less than this share is one that it says nothing of
 
 
@@ -20,25 +21,28 @@ def afterwards(trained: Trained) -> Iterator[Record]:
     """Of the head's layers, before and after the ReLU, on training data: rank of the class means, DNC1 and DNC2.
 
     Class means are not centred: behind a ReLU they are orthogonal under deep collapse. `dead_classes` counts classes of
-    which the network recognises less than half of the samples, and `trivial` is 1 where it decides alike for all.
+    which the network recognises less than half of the samples, and `trivial` is 1 where outputs are all but 0, or the
+    decision is the same for all.
     """
     network, classes = trained.network(), len(trained.splits.class_names)
     blocks = [name for name, _ in network.named_modules() if name.startswith("blocks.") and name.count(".") == 1]
     linear = [f"{name}.linear" for name in blocks if hasattr(network.get_submodule(name), "linear")]
     moments: dict[str, ClassMoments] = {}
-    hits, decided = torch.zeros(classes), torch.zeros(classes)
+    hits, decided, squares = torch.zeros(classes), torch.zeros(classes), 0.0
     with torch.no_grad(), LayerOutputs(network, layers=(*linear, *blocks)) as outputs:
         for images, labels in trained.batches(trained.splits.train):
             found = outputs(images)
             logits = network.head(found["head.input"])  # pyright: ignore[reportCallIssue]
             _add(moments, found | {"head": logits}, labels, classes)
+            squares += float(logits.double().square().sum())
             right = first_largest(logits).cpu()
             hits += torch.bincount(labels.cpu()[right == labels.cpu()], minlength=classes)
             decided += torch.bincount(right, minlength=classes)
     yield from _rows(trained, moments, linear, blocks)
     count = next(iter(moments.values())).count
     yield _row("dead_classes", "network", float((hits < DEAD * count.cpu()).sum()))
-    yield _row("trivial", "network", float((decided > 0).sum() == 1))
+    trivial = (decided > 0).sum() == 1 or squares < TRIVIAL**2 * float(count.sum())
+    yield _row("trivial", "network", float(trivial))
 
 
 def _add(moments: dict[str, ClassMoments], found: Mapping[str, Tensor], labels: Tensor, classes: int) -> None:
