@@ -72,9 +72,14 @@ def over(runs: Runs, setting: str) -> dict[Any, list[Finished]]:
     return {value: [run for run in runs if getattr(run.recipe, setting) == value] for value in values}
 
 
+def decay_of(scale: Scale, dataset: str) -> float:
+    """The weight decay at which class ratios are compared: one for all data sets, but for those that have their own."""
+    return scale["decay of"].get(dataset, scale["decay"])
+
+
 def of_ratios(scale: Scale, runs: Runs) -> dict[float, list[Finished]]:
     """The runs over class ratios, by ratio."""
-    chosen = [run for run in runs if run.recipe.oversample == 1 and run.recipe.decay == scale["decay"]]
+    chosen = [run for run in runs if run.recipe.oversample == 1 and _usual(scale, run)]
     wanted = {float(ratio) for ratio in scale["ratios"]}
     return over([run for run in chosen if run.recipe.ratio in wanted], "ratio")
 
@@ -88,7 +93,11 @@ def of_decays(scale: Scale, runs: Runs) -> list[Finished]:
 def of_times(scale: Scale, runs: Runs) -> dict[int, list[Finished]]:
     """The runs over over-sampling, by how often a minority sample is seen."""
     largest = float(max(scale["ratios"]))
-    return over([r for r in runs if r.recipe.ratio == largest and r.recipe.decay == scale["decay"]], "oversample")
+    return over([r for r in runs if r.recipe.ratio == largest and _usual(scale, r)], "oversample")
+
+
+def _usual(scale: Scale, run: Finished) -> bool:
+    return run.recipe.decay == decay_of(scale, run.recipe.dataset)
 
 
 def by_seed(runs: Runs) -> dict[int, list[Finished]]:

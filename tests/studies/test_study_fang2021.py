@@ -1,0 +1,167 @@
+"""Minority collapse: the study's claims on digits, and that they fail where nothing is imbalanced."""
+
+import math
+from dataclasses import replace
+
+import numpy
+import pytest
+
+from deepcollapse.records.study import StudyRecord
+from deepcollapse.studies import fang2021, minority_runs
+from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.fang2021 import SCALES, STUDY, recipes
+from deepcollapse.studies.reproduce import Setting, reproduce
+from deepcollapse.sweeps.engines.stacked import Stacked
+
+SMOKE = SCALES["smoke"]
+SETTING = Setting(threads=1, engine=Stacked())
+
+
+def judged(record, claim, subject):
+    found = next(found for found in record.claims if found.id == claim)
+    return next(judgement for judgement in found.judgements if judgement.subject == subject)
+
+
+def verdicts(record, subject):
+    """The verdict on each claim that speaks of the subject."""
+    told = {
+        claim.id: {judgement.subject: judgement.verdict for judgement in claim.judgements} for claim in record.claims
+    }
+    return {claim: found[subject] for claim, found in told.items() if subject in found}
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """The evidence of the healthy run, as the charts are given it."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory, kept):
+    def show(evidence: Evidence):
+        kept.append(evidence)
+        return STUDY.show(evidence)
+
+    return reproduce(replace(STUDY, show=show), tmp_path_factory.mktemp("fang"), scale="smoke", setting=SETTING)
+
+
+def test_every_claim_is_settled_on_digits(healthy):
+    assert not healthy.failures
+    assert verdicts(healthy, "digits, mlp") == dict.fromkeys(
+        ["etf", "rise", "threshold", "accuracy", "decay", "oversample"], "holds"
+    )
+    assert verdicts(healthy, "layer-peeled model") == dict.fromkeys(
+        ["etf", "threshold", "decay", "oversample"], "holds"
+    )
+
+
+def test_the_model_gives_the_known_thresholds(healthy):
+    numbers = judged(healthy, "threshold", "layer-peeled model").numbers
+    known = {
+        "R0, K_A 3, E_H 5": 245.49693,
+        "R0, K_A 5, E_H 5": 12.192447,
+        "R0, K_A 7, E_H 5": 4.0004667,
+        "R0, K_A 3, E_H 10": 6350.8465,
+        "R0, K_A 5, E_H 10": 81.102206,
+        "R0, K_A 7, E_H 10": 13.665857,
+    }
+    assert numbers == pytest.approx(known, rel=1e-6)
+
+
+@pytest.mark.usefixtures("healthy")
+def test_descent_from_random_starts_finds_the_cosines_of_the_reduced_model(kept):
+    descent, exact = kept[0].table("model by descent"), kept[0].table("model over ratios")
+    both = descent.merge(exact, on=["budget", "majority", "ratio"], suffixes=("", "_exact")).dropna()
+    assert len(both) > 15
+    assert (both["cosine"] - both["cosine_exact"]).abs().max() < 1e-3  # descent stops at a gap of 1e-9 nat
+
+
+def test_the_model_over_sampled_has_the_known_cosines(kept, healthy):
+    assert healthy.runs == len(recipes(SMOKE))
+    rows = kept[0].table("model over-sampled").set_index("times")["cosine"].to_dict()
+    assert [rows[times] for times in (1, 82, 83, 100, 200, 500, 1000)] == pytest.approx(
+        [1, 1, 0.954851, 0.517496, 0.072527, -0.067283, -1 / 9], abs=1e-6
+    )
+
+
+def test_the_record_comes_back_with_its_charts(healthy, tmp_path):
+    healthy.write(tmp_path)
+    again = StudyRecord.read(tmp_path)
+    assert [shown.title for shown in again.shown] == [
+        "The layer-peeled model, 10 classes, E_W = 1",
+        "Over-sampling in the model",
+        "Minority classes close up as the imbalance grows",
+        "Accuracy on test data",
+        "Weight decay, at R = 40",
+        "Over-sampling, at R = 40",
+        "Cosines between classifiers",
+        "Networks over the class ratio",
+    ]
+    assert verdicts(again, "digits, mlp") == verdicts(healthy, "digits, mlp")
+
+
+def test_without_any_imbalance_nothing_merges(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepcollapse.training.data.step_imbalance", lambda data, minority, ratio, seed: data)
+    scale = replace(SMOKE, settings={**SMOKE.settings, "decays": (), "times": ()})
+    found = verdicts(reproduce(STUDY, tmp_path, scale=scale, setting=SETTING), "digits, mlp")
+    assert {claim: found[claim] for claim in ("etf", "rise", "threshold", "accuracy")} == {
+        "etf": "holds",
+        "rise": "fails",
+        "threshold": "fails",
+        "accuracy": "fails",
+    }
+    assert (found["decay"], found["oversample"]) == ("not tested", "not tested")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_random_classes_taken_for_the_minority_do_not_merge(kept, monkeypatch):
+    def random_classes(recipe, classes):
+        return numpy.random.RandomState(recipe.seed).permutation(classes)[: recipe.minority].tolist()
+
+    monkeypatch.setattr(minority_runs, "minority_of", random_classes)
+    found = {claim.id: claim.judged(kept[0]).verdict for claim in fang2021.CLAIMS}
+    assert (found["threshold"], found["accuracy"]) == ("fails", "fails")
+
+
+def test_a_classifier_that_vanished_has_no_cosine(healthy, kept, monkeypatch):
+    assert healthy.runs
+    run = next(run for run in kept[0].runs if run.recipe.ratio == 40)
+    assert minority_runs.minority_cosine(run) > 0.4
+    lengths = run.array("classifier_lengths", "head").copy()
+    lengths[-1] = 1e-4 * lengths[0]
+    cosines = run.array("cosines_classifier", "head")
+    monkeypatch.setattr(Finished, "array", lambda self, name, *_: lengths if "lengths" in name else cosines)
+    assert math.isnan(minority_runs.minority_cosine(run))
+
+
+def test_each_class_counts_by_its_own_samples(kept, healthy):
+    assert healthy.runs
+    run = next(run for run in kept[0].runs if run.recipe.ratio == 1)
+    accuracy = run.array("class_accuracy", "network", "test")
+    counts = run.trained.splits.test.class_counts().numpy()
+    assert (accuracy * counts).sum() / counts.sum() == pytest.approx(run.last("accuracy", "network", "test"), abs=1e-12)
+    weight = run.trained.network().head.weight.detach().double().norm(dim=1).numpy()
+    numpy.testing.assert_allclose(run.array("classifier_lengths", "head"), weight, rtol=1e-6)
+
+
+def test_without_runs_the_model_is_judged_and_networks_are_not(tmp_path):
+    scale = replace(SMOKE, datasets=())
+    record = reproduce(STUDY, tmp_path, scale=scale, setting=SETTING)
+    assert set(verdicts(record, "layer-peeled model").values()) == {"holds"}
+    rise = next(claim for claim in record.claims if claim.id == "rise")
+    assert (rise.verdict, rise.judgements[0].why) == ("not tested", "no run came to its end")
+
+
+@pytest.mark.parametrize("scale", ["laptop", "gpu", "paper"])
+def test_larger_scales_make_recipes_with_data_that_they_can_be_had_of(scale):
+    found = recipes(SCALES[scale])
+    per_class = found[0].per_class or 5000
+    assert all(per_class / recipe.ratio >= 1 for recipe in found)
+    assert len(found) == len(set(found))
+    assert {recipe.seed for recipe in found} == {0, 1, 2}
+
+
+def test_the_published_networks_have_the_wide_layers_of_the_authors_code():
+    found = {(recipe.dataset, recipe.network): recipe for recipe in recipes(SCALES["paper"])}
+    assert [*found] == [(d, n) for d, v in (("fashion-mnist", "vgg11"), ("cifar10", "vgg13")) for n in (v, "resnet18")]
+    assert found["cifar10", "vgg13"].network_parameters() == {"hidden": [4096, 4096]}
