@@ -7,6 +7,7 @@ that all machines share; it is all that they need to have in common besides this
 import contextlib
 import os
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -100,11 +101,12 @@ def _gathered(
 ) -> Iterator[Outcome]:
     """Hand jobs to Ray, never more than so many, and take in what becomes of them."""
     waiting, under_way = list(reversed(jobs)), {}
+    home = (str(Path.cwd()), tuple(sys.path))
     try:
         while waiting or under_way:
             while waiting and len(under_way) < most:
                 job = waiting.pop()
-                under_way[task.remote(_for_anywhere(job), marker)] = job
+                under_way[task.remote(_for_anywhere(job), marker, home)] = job
             ended, _ = ray.wait(list(under_way), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
             for reference in ended:
                 yield _outcome(ray, reference, under_way.pop(reference))
@@ -130,8 +132,12 @@ def _for_anywhere(job: Job) -> Job:
     return replace(job, sweep=job.sweep.absolute(), data_root=root)
 
 
-def _work(job: Job, marker: Path) -> Outcome:
-    """One run, on whatever machine this is."""
+def _work(job: Job, marker: Path, home: tuple[str, tuple[str, ...]]) -> Outcome:
+    """One run, on whatever machine this is; `home` is where the user's own modules and folders are looked for."""
+    folder, path = home
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
+    sys.path.extend(place for place in path if place not in sys.path)
     if not _sees(marker):  # a machine that joined later
         return failed(job, RunError(_not_shared(job.sweep, socket.gethostname())))
     return do(job, _shelf(job.data_root, job.download))
