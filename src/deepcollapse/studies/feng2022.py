@@ -93,7 +93,7 @@ def _pca(subject: str, runs: Runs) -> Judgement:
 
 def _low(subject: str, runs: Runs) -> Judgement:
     accuracies = [run.last("accuracy", "network", "test") for run in runs]
-    needed = [(1 + _chance(run)) / 2 for run in runs]
+    needed = [2 * _chance(run) for run in runs]
     shares = [run.last("classification_dimension", split="test") / _size(run) for run in runs]
     decides = settled([a - least for a, least in zip(accuracies, needed, strict=True)], at_least=0)
     told = f"share of dimensions {middle(shares)}, of networks with test accuracy {middle(accuracies)}"
@@ -146,7 +146,7 @@ CLAIMS = (
         "low",
         "The last features need few of their dimensions to classify.",
         "The classification dimension at 95 % of the accuracy is at most 40 % of the feature dimension, for a network "
-        "whose test accuracy is at least halfway from chance to 1.",
+        "whose test accuracy is at least twice that of guessing.",
         _over(_low),
         "6 to 57 % for six networks on ImageNet",
         ours=True,
