@@ -21,22 +21,21 @@ import torch
 
 from deepcollapse.geometry import channel_unfolding, singular_values
 from deepcollapse.records import Record
-from deepcollapse.records.charts import Axis, Chart, Panel, Table
 from deepcollapse.records.study import Judgement
 from deepcollapse.studies.claim import Claim, MissingEvidence
 from deepcollapse.studies.criteria import falls_with, median, middle, settled
 from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.over_settings import Points, curve, points, rises_with
+from deepcollapse.studies.galanti2022_charts import RANK, layers_of, mean_rank, show, subjects, with_others_at
+from deepcollapse.studies.over_settings import Points, points, rises_with
 from deepcollapse.studies.study import Scale, Study
 from deepcollapse.studies.truncation import hidden_layers
 from deepcollapse.sweeps.trained import Trained
-from deepcollapse.theory import RankMemory, sgd_rank_bound
+from deepcollapse.theory import RankMemory
 from deepcollapse.training.data import training_batches
 from deepcollapse.training.loop import seed_everything
 from deepcollapse.training.objective import logits_of, loss_function, optimiser
 from deepcollapse.training.recipe import Recipe
 
-RANK = "rank_at_one_per_mille_of_norm_weight"
 IDENTITY, TAIL, BOUND = "rank_memory_error_weight", "rank_memory_tail_weight", "rank_memory_bound_weight"
 FROBENIUS = ("rank_memory_frobenius_tail_weight", "rank_memory_frobenius_bound_weight")
 THRESHOLD = 1e-3
@@ -122,30 +121,6 @@ def _record(
     return Record(layer=layer, measure=measure, value=float(value), unit=unit, note=note, epoch=trained.recipe.epochs)
 
 
-def mean_rank(run: Finished) -> float:
-    """The rank of a run's hidden layers, their mean."""
-    return float(numpy.mean([run.last(RANK, layer, None) for layer in _layers(run)]))
-
-
-def _layers(run: Finished) -> tuple[str, ...]:
-    layers = run.layers_with(RANK)
-    if not layers:
-        raise MissingEvidence(f"no rank of a hidden layer was recorded in run {run.name}")
-    return layers
-
-
-def with_others_at(evidence: Evidence, runs: Sequence[Finished], swept: str, **given: float) -> list[Finished]:
-    """The runs in which every setting but one is at its middle, or as given."""
-    middle = {name: evidence.scale[name] for name in ("batch", "rate", "decay") if name != swept} | given
-    return [run for run in runs if all(getattr(run.recipe, name) == value for name, value in middle.items())]
-
-
-def subjects(evidence: Evidence) -> Iterator[tuple[str, list[Finished]]]:
-    """The runs of each data set and network."""
-    for (dataset, network), runs in evidence.by("dataset", "network").items():
-        yield f"{dataset}, {network}", runs
-
-
 def batch_raises(evidence: Evidence) -> Iterator[Judgement]:
     """Mean rank over batch size, with decay."""
     for subject, runs in subjects(evidence):
@@ -214,7 +189,7 @@ def bounded(evidence: Evidence) -> Iterator[Judgement]:
         rows = [
             [run.last(name, layer, None) for name in (IDENTITY, TAIL, BOUND, *FROBENIUS)]
             for run in runs
-            for layer in _layers(run)
+            for layer in layers_of(run)
         ]
         error, tail, bound, other, other_bound = numpy.array(rows).T
         broken = int((tail > bound * (1 + EXACT)).sum() + (other > other_bound * (1 + EXACT)).sum())
@@ -242,37 +217,6 @@ def little_effect(evidence: Evidence) -> Iterator[Judgement]:
         numbers = {"points": median(spans), "fitted": len(fitted), "runs": len(runs)}
         verdict = settled(spans, at_most=float(numpy.nextafter(3, 0)))
         yield Judgement(subject, verdict, told, numbers, runs=[run.name for run in fitted])
-
-
-def show(evidence: Evidence) -> Iterator[Chart | Table]:
-    """Rank over each setting, batch size with decay and without; and what theory allows."""
-    for subject, runs in subjects(evidence):
-        with_decay, without = (with_others_at(evidence, runs, "batch", **given) for given in ({}, {"decay": 0.0}))
-        batch = [curve("with decay", points(with_decay, "batch", mean_rank)),
-                 curve("without decay", points(without, "batch", mean_rank))]  # fmt: skip
-        rank = Axis("mean rank of hidden layers")
-        panels = [Panel("Batch size", Axis("batch size", log=True), rank, batch)]
-        for setting, title in (("rate", "learning rate"), ("decay", "weight decay (0 at the left end)")):
-            swept = points(with_others_at(evidence, runs, setting), setting, mean_rank)
-            panels.append(Panel(title.capitalize(), Axis(title, log=True), rank, [curve("with decay", swept)]))
-        says = "Rank rises with batch size, falls with rate and decay, and stays without decay."
-        yield Chart(f"Rank of weights ({subject})", panels, says=says)
-        yield _allowed(subject, runs)
-
-
-def _allowed(subject: str, runs: Sequence[Finished]) -> Table:
-    """What the theorem allows at a tenth of the norm, beside what was found: it is far from tight."""
-    rows = []
-    for run in runs:
-        recipe = run.recipe
-        if recipe.seed != runs[0].recipe.seed or not recipe.decay:
-            continue
-        bound = sgd_rank_bound(recipe.rate, recipe.decay, recipe.batch, momentum=recipe.momentum)
-        accuracy = run.last("accuracy", "network", "test")
-        rows.append((recipe.batch, recipe.rate, recipe.decay, mean_rank(run), bound.steps, bound.rank, accuracy))
-    columns = ("batch", "rate", "decay", "mean rank", "steps until old weights fade", "rank allowed", "test accuracy")
-    says = "The rank that the theorem allows, within a tenth of the norm, mostly lies above what the matrices can have."
-    return Table(f"What theory allows ({subject})", columns, rows, says=says)
 
 
 CLAIMS = (
