@@ -8,7 +8,7 @@ import pytest
 import deepcollapse.studies
 from deepcollapse.cli import main
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import Claim
+from deepcollapse.studies.judging.claim import Claim
 from deepcollapse.studies.study import Computation, Scale, Study
 from deepcollapse.training import Recipe
 
@@ -49,7 +49,7 @@ SMALL = Study(
 
 
 def evidence_of_none():
-    from deepcollapse.studies.claim import MissingEvidence
+    from deepcollapse.studies.judging.claim import MissingEvidence
 
     raise MissingEvidence("nothing")
 

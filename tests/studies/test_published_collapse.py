@@ -5,11 +5,11 @@ import pandas
 import pytest
 
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import each, together
+from deepcollapse.studies.measured.published_collapse import DATASETS, FAMILIES, accuracy_of, network_of
 from deepcollapse.studies.papyan2020 import CLAIMS, STUDY, best_rates, recipes
-from deepcollapse.studies.published_collapse import DATASETS, FAMILIES, accuracy_of, network_of
-from deepcollapse.studies.subjects import each, together
 from deepcollapse.training import Recipe
 
 SCALE = STUDY.scales["smoke"]

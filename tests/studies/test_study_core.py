@@ -11,12 +11,12 @@ from deepcollapse.errors import RunError, UnknownNameError
 from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Table, from_mapping, to_mapping
 from deepcollapse.records.study import JudgedClaim, Judgement, StudyRecord
 from deepcollapse.studies import find
-from deepcollapse.studies.claim import Claim, MissingEvidence
-from deepcollapse.studies.criteria import exceeds, falls_over_terminal_phase, falls_with, settled, spearman
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
+from deepcollapse.studies.judging.criteria import exceeds, falls_over_terminal_phase, falls_with, settled, spearman
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.studies.study import Computation, Scale, Study
-from deepcollapse.studies.table import computed
 from deepcollapse.training import Recipe
 
 SCALE = Scale("Nothing much.", ("digits",), ("mlp",), (0, 1))

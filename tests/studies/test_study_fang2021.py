@@ -7,9 +7,10 @@ import numpy
 import pytest
 
 from deepcollapse.records.study import StudyRecord
-from deepcollapse.studies import fang2021, minority_runs
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies import fang2021
 from deepcollapse.studies.fang2021 import SCALES, STUDY, recipes
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.measured import minority_runs
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps.engines.stacked import Stacked
 

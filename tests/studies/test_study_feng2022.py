@@ -13,7 +13,7 @@ import deepcollapse.training.loop
 from deepcollapse.measurement import measure
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies.feng2022 import PUBLISHED, STUDY, recipes
-from deepcollapse.studies.few_logits import explained_by_few
+from deepcollapse.studies.measured.few_logits import explained_by_few
 from deepcollapse.studies.reproduce import Setting, reproduce
 
 SMOKE = STUDY.scales["smoke"]

@@ -13,8 +13,8 @@ from deepcollapse.measurement import measure
 from deepcollapse.networks import load_weights
 from deepcollapse.records import Run
 from deepcollapse.records.study import StudyRecord
-from deepcollapse.studies.evidence import Evidence, Finished
 from deepcollapse.studies.galanti2022 import STUDY, rank_of, recipes, remembered
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps import key_of
 from deepcollapse.sweeps.engines.stacked import Stacked

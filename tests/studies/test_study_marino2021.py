@@ -9,11 +9,12 @@ import torch
 
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.records.study import StudyRecord
-from deepcollapse.studies import coded_networks, marino2021
-from deepcollapse.studies.coded_matrices import sizes
-from deepcollapse.studies.coded_networks import Pruning
-from deepcollapse.studies.evidence import Evidence
+from deepcollapse.studies import marino2021
+from deepcollapse.studies.judging.evidence import Evidence
 from deepcollapse.studies.marino2021 import SCALES, STUDY, recipes
+from deepcollapse.studies.measured import coded_networks
+from deepcollapse.studies.measured.coded_matrices import sizes
+from deepcollapse.studies.measured.coded_networks import Pruning
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps.engines.in_process import InProcess
 

@@ -14,10 +14,10 @@ from deepcollapse.measurement import measure
 from deepcollapse.records.charts import Chart
 from deepcollapse.records.study import Judgement, StudyRecord
 from deepcollapse.studies import find
-from deepcollapse.studies.deep_claims import judge_beyond, judge_dnc2
-from deepcollapse.studies.deep_descents import DeepModel, by_group, descents
-from deepcollapse.studies.evidence import Evidence
-from deepcollapse.studies.relu_heads import recipes
+from deepcollapse.studies.judging.deep_claims import judge_beyond, judge_dnc2
+from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.measured.deep_descents import DeepModel, by_group, descents
+from deepcollapse.studies.measured.relu_heads import recipes
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.studies.study import Scale, Task
 from deepcollapse.studies.sukenik2024 import STUDY
@@ -113,7 +113,7 @@ def test_prices_of_the_construction_are_those_of_the_closed_form(record, folder)
 def test_ranks_and_variability_of_a_head_are_those_of_its_class_means(record, folder):
     """A twin in numpy, from the weights alone."""
     from deepcollapse.records import Run
-    from deepcollapse.studies.evidence import Finished
+    from deepcollapse.studies.judging.evidence import Finished
     from deepcollapse.sweeps import key_of
     from deepcollapse.training.data import prepare
 

@@ -12,8 +12,8 @@ import deepcollapse.training.loop
 from deepcollapse.measurement import measure
 from deepcollapse.records import Run
 from deepcollapse.records.study import StudyRecord
-from deepcollapse.studies import modes, stationary_networks
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.measured import modes, stationary_networks
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.studies.study import Task
 from deepcollapse.studies.zangrando2024 import STUDY, at_stationarity, recipes, truncated

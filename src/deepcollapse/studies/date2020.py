@@ -18,9 +18,9 @@ from deepcollapse.datasets.dataset import Dataset
 from deepcollapse.records import Record
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import Claim, MissingEvidence
-from deepcollapse.studies.criteria import exceeds, median, middle, settled
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
+from deepcollapse.studies.judging.criteria import exceeds, median, middle, settled
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.study import Scale, Study
 from deepcollapse.sweeps.trained import Trained
 from deepcollapse.training.evaluate import evaluate

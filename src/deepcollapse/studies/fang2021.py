@@ -11,13 +11,14 @@ from dataclasses import replace
 from functools import partial
 
 from deepcollapse.records.study import Judgement, Verdict
-from deepcollapse.studies import minority_model as model
-from deepcollapse.studies.claim import Claim, MissingEvidence
-from deepcollapse.studies.class_accuracy import NAME as OF_EACH_CLASS
-from deepcollapse.studies.criteria import exceeds, median, middle, settled, spearman, worst
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.minority_charts import show
-from deepcollapse.studies.minority_runs import (
+from deepcollapse.studies.charts.minority import show
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
+from deepcollapse.studies.judging.criteria import exceeds, median, middle, settled, spearman, worst
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import by_subject, each
+from deepcollapse.studies.measured import minority_model as model
+from deepcollapse.studies.measured.class_accuracy import NAME as OF_EACH_CLASS
+from deepcollapse.studies.measured.minority_runs import (
     Runs,
     by_seed,
     decay_of,
@@ -32,7 +33,6 @@ from deepcollapse.studies.minority_runs import (
     predicted_threshold,
 )
 from deepcollapse.studies.study import Scale, Study
-from deepcollapse.studies.subjects import by_subject, each
 from deepcollapse.training.recipe import Recipe
 
 FEWEST_RATIOS = 3

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import Claim
-from deepcollapse.studies.criteria import falls_with, median, middle, settled
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.layer_ranks import EXPLAINED, OTHERS, chain
-from deepcollapse.studies.published_collapse import published
+from deepcollapse.studies.judging.claim import Claim
+from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import Runs, by_subject, each, together
+from deepcollapse.studies.measured.layer_ranks import EXPLAINED, OTHERS, chain
+from deepcollapse.studies.measured.published_collapse import published
 from deepcollapse.studies.study import Scale, ScaleName, Study
-from deepcollapse.studies.subjects import Runs, by_subject, each, together
 from deepcollapse.training.recipe import Recipe
 
 RANKS = {"jacobian_rank": "Jacobian", "partial_jacobian_rank_svd": "partial Jacobian"}
@@ -283,6 +283,6 @@ STUDY = Study(
     scales=SCALES,
     claims=CLAIMS,
     recipes=recipes,
-    afterwards="deepcollapse.studies.layer_ranks:ranks",
+    afterwards="deepcollapse.studies.measured.layer_ranks:ranks",
     show=show,
 )

@@ -22,13 +22,13 @@ import torch
 from deepcollapse.geometry import channel_unfolding, singular_values
 from deepcollapse.records import Record
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import Claim, MissingEvidence
-from deepcollapse.studies.criteria import falls_with, median, middle, settled
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.galanti2022_charts import RANK, layers_of, mean_rank, show, subjects, with_others_at
-from deepcollapse.studies.over_settings import Points, points, rises_with
+from deepcollapse.studies.charts.mini_batches import RANK, layers_of, mean_rank, show, subjects, with_others_at
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
+from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.over_settings import Points, points, rises_with
+from deepcollapse.studies.measured.truncation import hidden_layers
 from deepcollapse.studies.study import Scale, Study
-from deepcollapse.studies.truncation import hidden_layers
 from deepcollapse.sweeps.trained import Trained
 from deepcollapse.theory import RankMemory
 from deepcollapse.training.data import training_batches

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.records.study import Judgement, Verdict
-from deepcollapse.studies.claim import Claim, MissingEvidence
-from deepcollapse.studies.coded_charts import show
-from deepcollapse.studies.coded_matrices import SIDE, matrices
-from deepcollapse.studies.criteria import median, middle, settled, worst
-from deepcollapse.studies.evidence import Evidence
+from deepcollapse.studies.charts.coded import show
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
+from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.measured.coded_matrices import SIDE, matrices
+from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Computation, Scale, Study, Task
-from deepcollapse.studies.table import computed
 from deepcollapse.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _base(scale: Scale, dataset: str, network: str) -> Recipe:
 
 def networks(task: Task) -> "pandas.DataFrame":
     """A row for each trained network, per cent pruned, number of values and quantiser."""
-    from deepcollapse.studies.coded_networks import Protocol, Pruning, measured
+    from deepcollapse.studies.measured.coded_networks import Protocol, Pruning, measured
 
     scale = task.scale
     if not task.runs:

@@ -14,8 +14,7 @@ import numpy
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import Claim
-from deepcollapse.studies.collapse_charts import (
+from deepcollapse.studies.charts.collapse import (
     ACCURACY,
     ANGLES,
     LOSS,
@@ -29,12 +28,13 @@ from deepcollapse.studies.collapse_charts import (
     WIDEST,
     collapse_charts,
 )
-from deepcollapse.studies.criteria import falls_over_terminal_phase, median, settled
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.published_collapse import DATASETS, FAMILIES, accuracy_of, learning_rates, published
+from deepcollapse.studies.judging.claim import Claim
+from deepcollapse.studies.judging.criteria import falls_over_terminal_phase, median, settled
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import Runs, by_subject, each, together
+from deepcollapse.studies.judging.terminal_phase import all_fall, changes, onset_and_end
+from deepcollapse.studies.measured.published_collapse import DATASETS, FAMILIES, accuracy_of, learning_rates, published
 from deepcollapse.studies.study import Scale, ScaleName, Study
-from deepcollapse.studies.subjects import Runs, by_subject, each, together
-from deepcollapse.studies.terminal_phase import all_fall, changes, onset_and_end
 from deepcollapse.training.recipe import Recipe
 
 if TYPE_CHECKING:

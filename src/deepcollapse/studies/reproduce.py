@@ -10,8 +10,8 @@ from typing import Any
 from deepcollapse.errors import DataFileError, MissingExtraError, RunError
 from deepcollapse.records import environment
 from deepcollapse.records.study import FILE, StudyRecord
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.study import Scale, ScaleName, Study, Task
 from deepcollapse.sweeps import Sweep, run_sweep
 from deepcollapse.sweeps.data import Shelf

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepcollapse.errors import OptionError
 from deepcollapse.records.charts import Shown
-from deepcollapse.studies.claim import Claim
+from deepcollapse.studies.judging.claim import Claim
 from deepcollapse.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import pandas
 
-    from deepcollapse.studies.evidence import Evidence, Finished
+    from deepcollapse.studies.judging.evidence import Evidence, Finished
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
 SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "gpu", "paper")

@@ -12,8 +12,9 @@ layers looked at one by one (`head_ranks`). Claims on the model are judged in `d
 
 from dataclasses import replace
 
-from deepcollapse.studies.claim import Claim
-from deepcollapse.studies.deep_claims import (
+from deepcollapse.studies.charts.deep_collapse import show
+from deepcollapse.studies.judging.claim import Claim
+from deepcollapse.studies.judging.deep_claims import (
     judge_beyond,
     judge_decay,
     judge_dnc1,
@@ -23,9 +24,8 @@ from deepcollapse.studies.deep_claims import (
     judge_two,
     judge_width,
 )
-from deepcollapse.studies.deep_collapse_charts import show
-from deepcollapse.studies.deep_descents import DeepModel, descents, graph, seconds, watched
-from deepcollapse.studies.relu_heads import Heads, judge_real, recipes
+from deepcollapse.studies.measured.deep_descents import DeepModel, descents, graph, seconds, watched
+from deepcollapse.studies.measured.relu_heads import Heads, judge_real, recipes
 from deepcollapse.studies.study import Computation, Scale, Study
 
 # ------------------------------------------------------------- claims
@@ -227,7 +227,7 @@ STUDY = Study(
     scales={"smoke": SMOKE, "laptop": LAPTOP, "gpu": GPU, "paper": PAPER},
     claims=CLAIMS,
     recipes=recipes,
-    afterwards="deepcollapse.studies.head_ranks:afterwards",
+    afterwards="deepcollapse.studies.measured.head_ranks:afterwards",
     computations=(
         Computation("descents", descents, seconds),
         Computation("watched", watched),

@@ -17,16 +17,16 @@ import pandas
 
 from deepcollapse.records import Record
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies import stationary_networks as stationary
-from deepcollapse.studies.claim import Claim, MissingEvidence
-from deepcollapse.studies.criteria import median, middle, settled, worst
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.modes import MODES, judge_modes
-from deepcollapse.studies.over_settings import all_fall, points
+from deepcollapse.studies.charts.over_decay import CUT, CUT_TO_K, VARIATION, logarithms, show
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
+from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.over_settings import all_fall, points
+from deepcollapse.studies.measured import stationary_networks as stationary
+from deepcollapse.studies.measured.modes import MODES, judge_modes
+from deepcollapse.studies.measured.table import computed
+from deepcollapse.studies.measured.truncation import cut_to_ranks
 from deepcollapse.studies.study import Computation, Scale, Study, Task
-from deepcollapse.studies.table import computed
-from deepcollapse.studies.truncation import cut_to_ranks
-from deepcollapse.studies.zangrando2024_charts import CUT, CUT_TO_K, VARIATION, logarithms, show
 from deepcollapse.sweeps.trained import Trained
 from deepcollapse.training.evaluate import evaluate
 from deepcollapse.training.objective import loss_function

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Shown, Table
-from deepcollapse.studies.criteria import median
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.minority_runs import (
+from deepcollapse.studies.judging.criteria import median
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import by_subject, class_names
+from deepcollapse.studies.measured.minority_runs import (
     Runs,
     majority_accuracy,
     minority_accuracy,
@@ -20,7 +21,6 @@ from deepcollapse.studies.minority_runs import (
     spread,
 )
 from deepcollapse.studies.study import Scale
-from deepcollapse.studies.subjects import by_subject, class_names
 
 Measured = Callable[[Finished], float]
 COSINE = Axis("mean cosine of minority classes")

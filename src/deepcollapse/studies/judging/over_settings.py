@@ -8,8 +8,8 @@ import numpy
 
 from deepcollapse.records.charts import Curve
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.criteria import falls_with, median, middle, spearman, worst
-from deepcollapse.studies.evidence import Finished
+from deepcollapse.studies.judging.criteria import falls_with, median, middle, spearman, worst
+from deepcollapse.studies.judging.evidence import Finished
 
 Points = Mapping[int, Sequence[tuple[float, float]]]
 # Where a setting of 0 stands on a logarithmic axis: at this share of the smallest other.

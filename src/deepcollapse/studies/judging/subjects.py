@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.criteria import worst
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.criteria import worst
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 
 Runs = Sequence[Finished]
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.records.study import Judgement, Verdict
-from deepcollapse.studies.criteria import middle, spearman
+from deepcollapse.studies.judging.criteria import middle, spearman
+from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Computation, Task
-from deepcollapse.studies.table import computed
 
 if TYPE_CHECKING:
     import pandas
 
-    from deepcollapse.studies.evidence import Evidence
+    from deepcollapse.studies.judging.evidence import Evidence
     from deepcollapse.theory.problems.layer_peeled import LayerPeeled
 
 MODEL = "layer-peeled model"

@@ -17,7 +17,7 @@ from deepcollapse.compression.storage.accounting import Contents, hac_bound, ind
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.compression.storage.products import product
 from deepcollapse.geometry.unfolding import channel_unfolding
-from deepcollapse.studies.evidence import Finished
+from deepcollapse.studies.judging.evidence import Finished
 
 ROWS = 8  # of inputs in the products that are compared
 Array = numpy.ndarray

@@ -8,11 +8,11 @@ import pandas
 
 from deepcollapse.errors import OptionError
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.criteria import median
-from deepcollapse.studies.deep_descents import collapsed_share, of_part, solutions
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.subjects import by_subject
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.criteria import median
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import by_subject
+from deepcollapse.studies.measured.deep_descents import collapsed_share, of_part, solutions
 from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 
 STEPS, LAYERS = Axis("step", log=True), Axis("layer")

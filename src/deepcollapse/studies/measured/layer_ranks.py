@@ -12,8 +12,8 @@ from deepcollapse.measurement.gathered import Gathered
 from deepcollapse.measurement.jacobian import PartialJacobians, partial_jacobians
 from deepcollapse.measurement.perturbation import perturbed_dimensions
 from deepcollapse.records import Record
-from deepcollapse.studies.evidence import HEAD_INPUT
-from deepcollapse.studies.few_logits import explained_by_few
+from deepcollapse.studies.judging.evidence import HEAD_INPUT
+from deepcollapse.studies.measured.few_logits import explained_by_few
 from deepcollapse.sweeps.trained import Trained
 
 INPUTS, COPIES = 5, 1000  # that ranks are averaged over, and perturbed copies of each; published: 1 to 100, and 5000

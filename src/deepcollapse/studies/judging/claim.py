@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deepcollapse.records.study import JudgedClaim, Judgement
 
 if TYPE_CHECKING:
-    from deepcollapse.studies.evidence import Evidence
+    from deepcollapse.studies.judging.evidence import Evidence
 
 
 class MissingEvidence(Exception):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from deepcollapse.sweeps.trained import Trained
 
 ACCURACY, LENGTHS = "class_accuracy", "classifier_lengths"
-NAME = "deepcollapse.studies.class_accuracy:of_each_class"
+NAME = "deepcollapse.studies.measured.class_accuracy:of_each_class"
 
 
 def of_each_class(trained: "Trained") -> Iterable[Record]:

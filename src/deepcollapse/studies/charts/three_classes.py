@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy
 
 from deepcollapse.records.charts import Axis, Curve, Panel
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.evidence import HEAD_INPUT, Finished
-from deepcollapse.studies.subjects import class_names
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
+from deepcollapse.studies.judging.subjects import class_names
 
 # A triangle of radius 1, as `geometry.simplex_coordinates` turns the means: closed, so that its edges are drawn.
 PLANE = (Axis("first direction of the class means"), Axis("second direction"))

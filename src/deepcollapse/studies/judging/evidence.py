@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas
 
 from deepcollapse.records import Run, read_records
-from deepcollapse.studies.claim import MissingEvidence
+from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.study import Scale
 from deepcollapse.training.recipe import Recipe
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from deepcollapse.records.charts import Axis, Chart
-from deepcollapse.studies.subjects import Runs
-from deepcollapse.studies.terminal_phase import Quantity, over_epochs
-from deepcollapse.studies.three_classes import three_classes
+from deepcollapse.studies.charts.three_classes import three_classes
+from deepcollapse.studies.judging.subjects import Runs
+from deepcollapse.studies.judging.terminal_phase import Quantity, over_epochs
 
 NC1 = Quantity("NC1", "within_class_variability")
 NORMS = (Quantity("class means", "equinorm_means"), Quantity("classifiers", "equinorm_classifier", "head"))

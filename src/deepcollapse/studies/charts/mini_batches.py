@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy
 
 from deepcollapse.records.charts import Axis, Chart, Panel, Table
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.over_settings import curve, points
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.over_settings import curve, points
 from deepcollapse.theory import sgd_rank_bound
 
 RANK = "rank_at_one_per_mille_of_norm_weight"

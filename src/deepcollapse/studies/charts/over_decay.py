@@ -7,10 +7,10 @@ import numpy
 import pandas
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.evidence import Evidence, Finished
-from deepcollapse.studies.modes import CLASSES, OF_MODES, widest
-from deepcollapse.studies.over_settings import curve, points
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.over_settings import curve, points
+from deepcollapse.studies.measured.modes import CLASSES, OF_MODES, widest
 
 VARIATION = "relative_cluster_variation"
 CUT, CUT_TO_K = "accuracy_cut_to_rank_", "accuracy_cut_to_rank_k"

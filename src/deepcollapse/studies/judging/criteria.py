@@ -12,8 +12,8 @@ import numpy
 from scipy import stats
 
 from deepcollapse.records.study import Judgement, Verdict
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.evidence import HEAD_INPUT, Finished
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
 
 FEWEST_SEEDS = 3
 FEWEST_VALUES = 5

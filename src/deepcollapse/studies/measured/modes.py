@@ -10,11 +10,11 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.criteria import median, middle, settled, worst
-from deepcollapse.studies.evidence import Evidence
-from deepcollapse.studies.stationary_networks import bounded, by_layer
+from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.measured.stationary_networks import bounded, by_layer
+from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Computation, Scale, Task
-from deepcollapse.studies.table import computed
 
 BITS, DIMENSIONS, EACH = 3, 12, 10
 SPREADS = (0.3, 0.15, 0.05, 0.015)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deepcollapse.records.study import Judgement, Verdict
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.criteria import median, middle, settled, worst
-from deepcollapse.studies.evidence import Evidence, Finished
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.subjects import Runs, by_subject, each
 from deepcollapse.studies.study import Scale
-from deepcollapse.studies.subjects import Runs, by_subject, each
 from deepcollapse.training.recipe import Recipe
 
 SMALL_DNC1 = 0.1  # in a trained head: class means are scattered ten times as much as samples about them

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
-from deepcollapse.studies.criteria import median
-from deepcollapse.studies.evidence import Evidence
+from deepcollapse.studies.judging.criteria import median
+from deepcollapse.studies.judging.evidence import Evidence
 
 OCCUPANCY = Axis("occupancy: share of dense float32", log=True)
 FLOOR = "1/32, the least of HAC"

@@ -10,10 +10,10 @@ import pandas
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.criteria import falls_over_terminal_phase, median, middle, settled
-from deepcollapse.studies.evidence import HEAD_INPUT, Finished
-from deepcollapse.studies.subjects import Runs, common, together
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.criteria import falls_over_terminal_phase, median, middle, settled
+from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
+from deepcollapse.studies.judging.subjects import Runs, common, together
 
 
 @dataclass(frozen=True)

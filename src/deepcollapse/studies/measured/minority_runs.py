@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 
 from deepcollapse.records.record import LAYER_PEELED
-from deepcollapse.studies.class_accuracy import ACCURACY, LENGTHS
-from deepcollapse.studies.criteria import median
-from deepcollapse.studies.evidence import HEAD_INPUT, Finished
+from deepcollapse.studies.judging.criteria import median
+from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
+from deepcollapse.studies.measured.class_accuracy import ACCURACY, LENGTHS
 from deepcollapse.studies.study import Scale
 from deepcollapse.training.recipe import Recipe
 

@@ -9,9 +9,10 @@ import pandas
 from scipy import stats
 
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.claim import MissingEvidence
-from deepcollapse.studies.criteria import falls_with, median, middle, settled
-from deepcollapse.studies.deep_descents import (
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
+from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.measured.deep_descents import (
     GROUPS,
     average_rank,
     by_group,
@@ -20,7 +21,6 @@ from deepcollapse.studies.deep_descents import (
     solutions,
     without,
 )
-from deepcollapse.studies.evidence import Evidence
 
 FEWEST_STARTS, FEWEST_RATES = 20, 4
 BELOW = 0.99  # of the loss of collapse: descents that end lower are told apart from those that creep towards it

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas
 
-from deepcollapse.studies.claim import MissingEvidence
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Scale, Task
-from deepcollapse.studies.table import computed
 from deepcollapse.theory.exploration import explore
 from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
 from deepcollapse.theory.solvers import GradientDescent

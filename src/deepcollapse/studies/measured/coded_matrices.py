@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Task
-from deepcollapse.studies.table import computed
 
 if TYPE_CHECKING:
     import pandas

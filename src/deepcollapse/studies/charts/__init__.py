@@ -1,0 +1,1 @@
+"""What studies show: their charts, as plain data."""

@@ -1,0 +1,1 @@
+"""How claims are decided: what a claim is, the rules, and the evidence that they look at."""

@@ -1,0 +1,1 @@
+"""What studies share of what is trained, measured and computed."""
