@@ -54,6 +54,8 @@ class Reproduce:
     """Where data sets lie; the environment variable DEEPCOLLAPSE_DATA or a cache folder, if not given."""
     download: bool = False
     """Download data sets from their public source if they are not there."""
+    retrain: bool = False
+    """Train anew what was made by another version or on other data, in place of refusing it."""
     json: bool = False
     """Print the result as JSON, and nothing else."""
 
@@ -81,14 +83,15 @@ class Reproduce:
 
     def _reproduced(self, study: "Study", scale: "Scale", name: str, out: Path) -> "StudyRecord":
         from deepcollapse.cli.study_progress import StudyProgress
-        from deepcollapse.studies.reproduce import Setting, reproduce
+        from deepcollapse.studies.reproduce import SWEEP, Setting, reproduce
+        from deepcollapse.sweeps.folder import SweepFolder
 
         engine = engine_of(self.engine, self.jobs, self.address)
-        setting = Setting(self.device, self.threads, self.data_root, self.download, engine)
+        setting = Setting(self.device, self.threads, self.data_root, self.download, engine, self.retrain)
         if not self.json:
             say(f"{study.title}: {scale.words} Folder: {out}")
         try:
-            with StudyProgress(quiet=self.json) as progress:
+            with StudyProgress(SweepFolder(out / SWEEP), quiet=self.json) as progress:
                 return reproduce(study, out, scale=scale, called=name, setting=setting, watcher=progress)
         except KeyboardInterrupt:
             kept = f"Stopped; {out} keeps what was run. The same command goes on with it."

@@ -22,6 +22,9 @@ from deepcollapse.sweeps.watch import SweepWatcher
 from deepcollapse.training.place import Place
 from deepcollapse.training.recipe import Recipe
 
+# Where a study keeps its runs and what it computes, in its folder.
+SWEEP, TABLES = "sweep", "tables"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -32,6 +35,7 @@ class Setting:
     data_root: str | os.PathLike[str] | None = None
     download: bool = False
     engine: Engine | None = None
+    retrain: bool = False
 
 
 def reproduce(
@@ -105,12 +109,13 @@ def _run(
     sweep = Sweep(tuple(recipes), study.afterwards)
     outcomes = run_sweep(
         sweep,
-        folder / "sweep",
+        folder / SWEEP,
         engine=setting.engine,
         device=setting.device,
         threads=setting.threads,
         data_root=setting.data_root,
         download=setting.download,
+        retrain=setting.retrain,
         watcher=watcher,
     )
     return list(zip(sweep.recipes, outcomes, strict=True))
@@ -137,7 +142,7 @@ def _computed(
         def told(share: float, name: str = computation.name) -> None:
             watcher.computing(name, share)
 
-        path = folder / "tables" / f"{computation.name}.jsonl"
+        path = folder / TABLES / f"{computation.name}.jsonl"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             task = Task(scale, path, runs, setting.device, setting.threads, told)
