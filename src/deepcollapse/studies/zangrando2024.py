@@ -47,7 +47,8 @@ def recipes(scale: Scale) -> list[Recipe]:
             epochs=scale["epochs"],
             batch=scale["batch"],
             seed=seed,
-            rate=0.1,
+            rate=scale["rate"],
+            drops=scale["drops"],
             decay=decay,
             measurements=2,
             per_class=scale["per_class"],
@@ -277,6 +278,8 @@ _UNKNOWN = (
     "The paper's data sets, networks and training could be read in its abstracts alone: fully connected and "
     "convolutional networks on MNIST and CIFAR-10, of unstated size."
 )
+_THIRDS = (1 / 3, 2 / 3)
+
 SCALES: dict[Any, Scale] = {
     "smoke": Scale(
         "plain three-layer networks on 400 digits at five decays",
@@ -284,7 +287,8 @@ SCALES: dict[Any, Scale] = {
         ("mlp",),
         (0, 1, 2),
         ("Digits of 8 x 8 pixels in place of MNIST and CIFAR-10, so that it takes seconds.", _SMALL),
-        {"per_class": 40, "test_per_class": None, "epochs": 60, "batch": 64, "width": 48, "depth": 3,
+        {"rate": 0.1, "drops": _THIRDS,
+         "per_class": 40, "test_per_class": None, "epochs": 60, "batch": 64, "width": 48, "depth": 3,
          "decays": (0.0, 5e-3, 1e-2, 2e-2, 3e-2), **(_AT_STATIONARITY | {"stationary_per_class": 10})},
     ),
     "laptop": Scale(
@@ -299,7 +303,8 @@ SCALES: dict[Any, Scale] = {
             _SMALL,
             _UNKNOWN,
         ),
-        {"per_class": 100, "test_per_class": 100, "epochs": 200, "batch": 100, "width": 128, "depth": 3,
+        {"rate": 0.05, "drops": (2 / 3, 5 / 6),
+         "per_class": 100, "test_per_class": 100, "epochs": 300, "batch": 100, "width": 128, "depth": 3,
          "decays": _DECAYS, **_AT_STATIONARITY},
     ),
     "gpu": Scale(
@@ -309,7 +314,8 @@ SCALES: dict[Any, Scale] = {
         (0, 1, 2),
         ("60 epochs, enough for zero error.", "VGG and residual networks have batch norm, before which decay leaves no "
          "stationary point.", _SMALL, _UNKNOWN),
-        {"per_class": None, "test_per_class": None, "epochs": 60, "batch": 128, "width": 256, "depth": 4,
+        {"rate": 0.05, "drops": _THIRDS,
+         "per_class": None, "test_per_class": None, "epochs": 60, "batch": 128, "width": 256, "depth": 4,
          "decays": (0.0, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3), **_AT_STATIONARITY},
     ),
     "paper": Scale(
@@ -318,7 +324,8 @@ SCALES: dict[Any, Scale] = {
         ("mlp", "vgg16", "resnet18"),
         (0, 1, 2, 3, 4),
         (_UNKNOWN, _SMALL),
-        {"per_class": None, "test_per_class": None, "epochs": 200, "batch": 128, "width": 512, "depth": 5,
+        {"rate": 0.05, "drops": _THIRDS,
+         "per_class": None, "test_per_class": None, "epochs": 200, "batch": 128, "width": 512, "depth": 5,
          "decays": (0.0, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3), **_AT_STATIONARITY},
     ),
 }  # fmt: skip
