@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pandas
 import pytest
 import torch
 
@@ -13,8 +14,10 @@ import deepcollapse.training.loop
 from deepcollapse.measurement import measure
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies.feng2022 import PUBLISHED, STUDY, recipes
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.measured.few_logits import explained_by_few
 from deepcollapse.studies.reproduce import Setting, reproduce
+from deepcollapse.training import Recipe
 
 SMOKE = STUDY.scales["smoke"]
 
@@ -120,11 +123,31 @@ def test_orthogonal_maps_lose_no_rank_and_span_no_fewer_dimensions(tmp_path):
 
 def test_ranks_that_rise_fail(tmp_path, monkeypatch):
     """With the layers of a network taken in the wrong order."""
-    from deepcollapse.studies import layer_ranks
+    from deepcollapse.studies.measured import layer_ranks
 
     right = layer_ranks.chain
     monkeypatch.setattr(layer_ranks, "chain", lambda *given: right(*given)[::-1])
     assert verdicts(run(tmp_path / "s", rate=1e-30, epochs=1))["monotone"] == "fails"
+
+
+def test_a_rank_that_rises_for_one_seed_of_many_fails_and_none_at_all_is_not_tested(tmp_path):
+    def one(seed, rise):
+        sizes = [("blocks.0", 4.0), ("head.input", 4.0)]
+        rows = [("flattened_dimension", layer, size) for layer, size in sizes]
+        rows += [("jacobian_rank", layer, size) for layer, size in sizes] if rise is not None else []
+        rows += [("jacobian_rank_largest_rise", "all", rise)] if rise is not None else []
+        table = [dict(zip(("measure", "layer", "value"), row, strict=True)) for row in rows]
+        frame = pandas.DataFrame(table).assign(split="test", baseline=None, epoch=1, array=None)
+        return Finished(Recipe(seed=seed), tmp_path / str(seed), frame)
+
+    def judged(rises):
+        claim = next(claim for claim in STUDY.claims if claim.id == "monotone")
+        return claim.judged(Evidence(SMOKE, [one(seed, rise) for seed, rise in enumerate(rises)]))
+
+    assert judged([0.0] * 5).verdict == "holds"
+    assert judged([0.0] * 9 + [1.0]).verdict == "fails"
+    assert judged([0.0, None, 0.0]).verdict == "holds"
+    assert judged([None] * 3).judgements[0].why == "the rank of no Jacobian was worked out"
 
 
 def test_few_logits_explain_a_combination_of_three_and_no_more():
@@ -147,6 +170,8 @@ def test_few_logits_explain_a_combination_of_three_and_no_more():
     assert explained(torch.randn(400, generator=generator, dtype=torch.float64))[0].item() < 0.1
     assert explained(torch.full((400,), 7.0, dtype=torch.float64))[0].isnan()
     assert explained(three)[1:].isnan().all()  # of which there are no samples
+    few = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    assert explained_by_few(few, torch.zeros(4, dtype=torch.int64))[0].isnan()  # any three others fit four samples
 
 
 def test_any_network_may_be_asked_for_at_any_scale():

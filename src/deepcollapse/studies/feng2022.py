@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.judging.claim import Claim
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.subjects import Runs, by_subject, each, together
@@ -73,12 +73,16 @@ def _by_depth(run: Finished, measure: str) -> list[tuple[int, float]]:
 def _monotone(subject: str, runs: Runs) -> Judgement:
     parts = {}
     for measure, name in RANKS.items():
-        rises = [run.last(f"{measure}_largest_rise", "all", "test") for run in runs if _has(run, measure)]
+        looked_at = [run for run in runs if _has(run, measure)]
+        rises = [run.last(f"{measure}_largest_rise", "all", "test") for run in looked_at]
         if rises:
-            ends = [[_by_depth(run, measure)[end][1] for run in runs] for end in (0, -1)]
+            ends = [[_by_depth(run, measure)[end][1] for run in looked_at] for end in (0, -1)]
             told = f"{middle(ends[0])} in the first layer, {middle(ends[1])} in the last, largest rise {max(rises):g}"
             numbers = {"largest rise": max(rises), "first": median(ends[0]), "last": median(ends[1])}
-            parts[name] = Judgement(subject, settled(rises, at_most=0), told, numbers)
+            # What never rises has not risen once: no median over seeds.
+            parts[name] = Judgement(subject, "holds" if max(rises) <= 0 else "fails", told, numbers)
+    if not parts:
+        raise MissingEvidence("the rank of no Jacobian was worked out")
     return together(subject, parts)
 
 

@@ -16,7 +16,8 @@ def explained_by_few(
 
     The sparse problem of `independence_deficit` is solved on centred logits for penalties from strong to weak; of each
     solution the `most` largest coefficients are kept, as published, and fitted anew by least squares. The best is
-    taken. In [0, 1]; NaN for a class without two samples that differ, and past the first `classes`.
+    taken. In [0, 1]; NaN for a class whose logit is the same for all samples or of which there are no more than
+    `most` + 1, which any `most` others fit exactly, and past the first `classes`.
 
     >>> logits = torch.tensor([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [4.0, 8.0, 1.0]])
     >>> round(explained_by_few(logits, torch.tensor([0, 0, 0]), most=1)[0].item(), 6)
@@ -26,7 +27,7 @@ def explained_by_few(
     found = values.new_full((count,), torch.nan)
     for c in range(min(count, classes)):
         own = values[labels == c]
-        if len(own) > 1:
+        if len(own) > most + 1:
             found[c] = _explained(own - own.mean(dim=0), c, most)
     return found
 
