@@ -5,8 +5,9 @@ measure is one decorated function in one file.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -79,6 +80,11 @@ class Metric:
     def name(self) -> str:
         """The function's name, which is the measure's name in records and tables."""
         return self.function.__name__
+
+    @cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The function's parameters by name; read once, for a measure is called on every layer at every epoch."""
+        return inspect.signature(self.function).parameters
 
     @property
     def definition(self) -> str:

@@ -94,17 +94,17 @@ class ClassMoments:
         """Which classes have samples, (C,)."""
         return self.count > 0
 
-    @property
+    @cached_property
     def num_present(self) -> int:
         """C', the number of classes that have samples."""
         return int(self.present.sum())
 
-    @property
+    @cached_property
     def num_samples(self) -> int:
         """N, over all classes."""
         return int(self.count.sum())
 
-    @property
+    @cached_property
     def balanced(self) -> bool:
         """Whether all present classes have equally many samples, so that both weightings agree."""
         return len(self.count[self.present].unique()) <= 1

@@ -78,8 +78,8 @@ def _svdvals(matrix: Float64[Tensor, "m n"]) -> Float64[Tensor, " r"]:
 def relative_spectrum(matrix: Float[Tensor, "m n"] | Float[Tensor, " r"]) -> Float64[Tensor, " s"]:
     """Singular values of a matrix, or those given, largest first and divided by the largest; none of a zero matrix."""
     if matrix.ndim == 1:
-        s = rescaled(checked_finite(matrix, "matrix"))[0].sort(descending=True).values
-        if (s < 0).any():
+        s = checked_finite(matrix, "matrix").sort(descending=True).values
+        if len(s) and s[-1] < 0:
             raise OptionError(
                 f"a vector is read as singular values, which are at least 0; got {matrix.min().item():g} among them. "
                 "Pass the matrix itself, or singular_values(matrix)."

@@ -100,7 +100,7 @@ class Evidence:
         if name == "matrix":
             if target == "_classifier":
                 return self._known(self.classifier, name)
-            if "shape" in inspect.signature(metric.function).parameters:
+            if "shape" in metric.parameters:
                 return torch.where(self.spectrum > self.rounding(target) * self.spectrum[0], self.spectrum, 0.0)
             return self.moments.feature_spectrum(centred=False) if metric.name in UNCENTRED else self.spectrum
         if name == "classifier":
@@ -118,7 +118,7 @@ class Evidence:
 
     def choices(self, metric: Metric, target: str) -> dict[str, object]:
         """What a measure of a matrix must be told besides: the shape behind singular values, and what is rounding."""
-        parameters, moments, found = inspect.signature(metric.function).parameters, self.moments, {}
+        parameters, moments, found = metric.parameters, self.moments, {}
         if "shape" in parameters and target == "_features":
             found["shape"] = (max(moments.num_samples, 1), moments.dim)
         if metric.name == "numerical_rank":
@@ -186,7 +186,7 @@ class Evidence:
 
     def note(self, metric: Metric, target: str) -> str | None:
         """The caveats that belong to a measure, by what it is taken of."""
-        parameters = inspect.signature(metric.function).parameters.keys()
+        parameters = metric.parameters.keys()
         of_means = target == "_means" or {"moments", "means", "class_means", "centre", "classifier"} & parameters
         notes = list(self.caveats) if of_means else []
         if {"nearest", "probed"} & parameters:
@@ -227,7 +227,7 @@ def evaluate(evidence: Evidence, metrics: dict[str, Metric]) -> tuple[list[Recor
 
 def _calls(metric: Metric, evidence: Evidence) -> Iterator[tuple[str, str, object]]:
     """(record's name, suffix, zero-argument call) for each object that the measure can be taken of here."""
-    parameters = inspect.signature(metric.function).parameters
+    parameters = metric.parameters
     targets = next((suffixes for name, suffixes in SUFFIXES.items() if name in parameters), ("",))
     for target in targets:
         if target == "_classifier" and evidence.classifier is None:
@@ -278,7 +278,7 @@ def _value(call: object) -> tuple[Any, str | None]:
 
 def _columns(metric: Metric, target: str, evidence: Evidence) -> dict[str, Any]:
     """Split, weighting, centre, reduction and baseline of a record of this measure."""
-    parameters = inspect.signature(metric.function).parameters
+    parameters = metric.parameters
     weighting, centre = FIXED_MODES.get(metric.name, (None, None))
     if _is_mode(parameters, "weighting"):
         weighting, centre = evidence.weighting, evidence.centre

@@ -1,6 +1,5 @@
 """The ranks of weights: the matrix of every linear and convolutional layer, the unfolding of kernels named."""
 
-import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -198,7 +197,7 @@ def _why_not(matrix: Tensor, limit: int) -> str | None:
 def _value(metric: Metric, matrix: Tensor, s: Tensor) -> tuple[float, str | None]:
     """A measure of a matrix whose singular values are known, and how it was taken where that is a choice."""
     tolerance, given, note = rounding_tolerance(matrix), {}, None
-    if "shape" in inspect.signature(metric.function).parameters:
+    if "shape" in metric.parameters:
         given["shape"] = (len(matrix), matrix.shape[1])
         # Rounding is noise too, but of no one size, and some of it would stand above its own edge.
         s = torch.where(s > tolerance * s[0], s, 0.0)
