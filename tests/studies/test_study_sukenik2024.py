@@ -15,14 +15,15 @@ from deepcollapse.records.charts import Chart
 from deepcollapse.records.study import Judgement, StudyRecord
 from deepcollapse.studies import find
 from deepcollapse.studies.judging.deep_claims import judge_beyond, judge_dnc2
-from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.measured.deep_descents import DeepModel, by_group, descents
-from deepcollapse.studies.measured.relu_heads import recipes
+from deepcollapse.studies.measured.relu_heads import judge_real, recipes
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.studies.study import Scale, Task
 from deepcollapse.studies.sukenik2024 import STUDY
 from deepcollapse.sweeps import Trained
 from deepcollapse.theory.problems.deep.model import DeepUnconstrainedFeatures
+from deepcollapse.training import Recipe
 from deepcollapse.training.place import Place
 
 SMOKE = STUDY.scales["smoke"]
@@ -113,7 +114,6 @@ def test_prices_of_the_construction_are_those_of_the_closed_form(record, folder)
 def test_ranks_and_variability_of_a_head_are_those_of_its_class_means(record, folder):
     """A twin in numpy, from the weights alone."""
     from deepcollapse.records import Run
-    from deepcollapse.studies.judging.evidence import Finished
     from deepcollapse.sweeps import key_of
     from deepcollapse.training.data import prepare
 
@@ -211,6 +211,29 @@ def test_a_loss_below_the_rigorous_bound_fails_the_claim():
     row = {"part": "beyond", "num_classes": 10, "depth": 4, "width": 20, "loss": 0.005, "lower_bound": 0.01}
     table = pandas.DataFrame([{**row, "kind": "low-rank", "loss_ratio": 0.5, "ranks": (5, 5, 5, 5)}])
     assert [judged.verdict for judged in judge_beyond(Evidence(SMOKE, tables={"descents": table}))] == ["fails"]
+    # So does that of a point which is no solution, beside one that is and lies above.
+    both = pandas.concat([table.assign(kind="dead class"), table.assign(loss=0.05)])
+    assert [judged.verdict for judged in judge_beyond(Evidence(SMOKE, tables={"descents": both}))] == ["fails"]
+
+
+def head_run(folder, decay, seed):
+    """A finished run of a head that has lost one rank at decay 1."""
+    values = {"accuracy": 1.0, "trivial": 0.0, "dead_classes": 0.0}
+    rows = [("network", name, value) for name, value in values.items()]
+    rows += [("blocks.0.linear", "mean_rank", 10.0 - decay), ("blocks.0.linear", "dnc1", 0.01)]
+    rows += [("head.input", "present_classes", 10.0)]
+    table = [dict(zip(("layer", "measure", "value"), row, strict=True)) for row in rows]
+    frame = pandas.DataFrame(table).assign(split="train", baseline=None, epoch=1, array=None)
+    return Finished(Recipe(decay=decay, seed=seed), folder / f"{decay}-{seed}", frame)
+
+
+def test_a_seed_whose_run_failed_at_one_decay_is_left_out_at_the_other(tmp_path):
+    whole = [head_run(tmp_path, decay, seed) for decay in (0.0, 1.0) for seed in range(4)]
+    assert [judged.verdict for judged in judge_real(Evidence(SMOKE, whole))] == ["holds"]
+    (judged,) = judge_real(Evidence(SMOKE, whole[:-1]))
+    assert (judged.verdict, judged.numbers["strong"]) == ("holds", 9)
+    (judged,) = judge_real(Evidence(SMOKE, whole[:-2]))
+    assert judged.why == "the criterion is for at least 3 seeds, and 2 came to their end"
 
 
 def test_heads_that_learn_nothing_are_trivial_and_not_of_low_rank(tmp_path):

@@ -93,7 +93,8 @@ def _real(subject: str, runs: Runs) -> Judgement:
     if not fitted:
         told = f"at no decay above {weakest:g} do networks reach 99 % training accuracy with every class{_dead(heads)}"
         return Judgement(subject, "fails", told, runs=[run.name for run in heads])
-    weak, strong, classes = at[weakest], at[fitted[-1]], int(heads[0].last("present_classes"))
+    weak, strong = _of_the_same_seeds(at[weakest], at[fitted[-1]])
+    classes = int(heads[0].last("present_classes"))
     at_weak, at_strong = (_over(runs, hidden_rank) for runs in (weak, strong))
     variability = _over(strong, hidden_dnc1)
     accuracy = _over([*weak, *strong], lambda run: run.last("accuracy", "network"))
@@ -109,6 +110,12 @@ def _real(subject: str, runs: Runs) -> Judgement:
     numbers = {"weak": median(at_weak), "strong": median(at_strong), "decay": fitted[-1]}
     numbers |= {"dnc1": median(variability), "accuracy": median(accuracy)}
     return Judgement(subject, worst(verdicts), told, numbers, runs=[run.name for run in heads])
+
+
+def _of_the_same_seeds(*groups: Runs) -> list[list[Finished]]:
+    """Each group without the seeds that another lacks, as where a run came to nothing."""
+    shared = set.intersection(*({run.recipe.seed for run in runs} for runs in groups))
+    return [[run for run in runs if run.recipe.seed in shared] for runs in groups]
 
 
 def _fit(runs: Runs) -> bool:
