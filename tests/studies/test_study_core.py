@@ -94,6 +94,19 @@ def test_a_claim_without_evidence_is_not_tested():
     assert nothing_said.judgements[0].why == "nothing was run for it"
 
 
+def test_a_failure_is_not_lost_over_what_another_subject_lacks():
+    def judge(evidence):
+        yield Judgement("digits", "fails", "low")
+        raise MissingEvidence("no run came to its end")
+
+    found = Claim("a", "s", "c", judge).judged(Evidence(SCALE))
+    assert found.verdict == "fails"
+    assert [(one.subject, one.verdict, one.why) for one in found.judgements] == [
+        ("digits", "fails", ""),
+        ("the rest", "not tested", "no run came to its end"),
+    ]
+
+
 def test_the_worst_verdict_is_the_claims():
     def claim(*verdicts):
         return JudgedClaim("a", "s", "c", [Judgement("x", verdict, "") for verdict in verdicts]).verdict

@@ -30,13 +30,18 @@ class Claim:
     ours: bool = False
 
     def judged(self, evidence: "Evidence") -> JudgedClaim:
-        """The claim with its verdicts; "not tested", with the reason, where the evidence holds too little."""
+        """The claim with its verdicts; "not tested", with the reason, where the evidence holds too little.
+
+        What was judged before the evidence gave out stays: a failure is not lost over what another subject lacks.
+        """
+        found: list[Judgement] = []
         try:
-            found = tuple(self.judge(evidence)) or (_untested("nothing was run for it"),)
+            found += self.judge(evidence)  # adds what comes before an error, too
         except MissingEvidence as missing:
-            found = (_untested(str(missing)),)
-        return JudgedClaim(self.id, self.sentence, self.criterion, found, self.paper, self.ours)
+            found.append(_untested("the rest" if found else "all", str(missing)))
+        found = found or [_untested("all", "nothing was run for it")]
+        return JudgedClaim(self.id, self.sentence, self.criterion, tuple(found), self.paper, self.ours)
 
 
-def _untested(why: str) -> Judgement:
-    return Judgement("all", "not tested", "", why=why)
+def _untested(subject: str, why: str) -> Judgement:
+    return Judgement(subject, "not tested", "", why=why)
