@@ -112,6 +112,16 @@ def test_the_picture_ends_with_means_and_classifiers_on_the_corners(healthy):
     assert far(first, "classifiers") > 2 * far(last, "classifiers")
 
 
+def test_robustness_is_drawn_at_onset_and_end_though_onsets_differ(healthy):
+    (panel,) = charts(healthy)["Fig. 8"].panels
+    (curve,) = panel.curves
+    (mark,) = panel.marks
+    assert [*curve.x] == [mark[0], 150]
+    (judged,) = next(claim for claim in healthy.claims if claim.id == "robust").judgements
+    assert [*curve.y] == pytest.approx([judged.numbers["onset"], judged.numbers["end"]], rel=1e-12)
+    assert all(low < y < high for low, y, high in zip(curve.low, curve.y, curve.high, strict=True))
+
+
 def test_the_table_stands_beside_the_paper(healthy):
     (table,) = [shown for shown in healthy.shown if shown.figure == "Table 1"]
     ((subject, seeds, onset, end, change, *paper),) = table.rows

@@ -1,11 +1,11 @@
 """Collapse over the epochs of training: what is measured of it, and the figures that show it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from deepcollapse.records.charts import Axis, Chart
 from deepcollapse.studies.charts.three_classes import three_classes
 from deepcollapse.studies.judging.subjects import Runs
-from deepcollapse.studies.judging.terminal_phase import Quantity, over_epochs
+from deepcollapse.studies.judging.terminal_phase import Quantity, at_onset_and_end, over_epochs
 
 NC1 = Quantity("NC1", "within_class_variability")
 NORMS = (Quantity("class means", "equinorm_means"), Quantity("classifiers", "equinorm_classifier", "head"))
@@ -31,15 +31,26 @@ def collapse_charts(subjects: Mapping[str, Runs]) -> Iterable[Chart]:
     """The figures of :cite:`papyan2020`, a panel for each subject, and those of loss and accuracy."""
     pictures = [panel for subject, runs in subjects.items() for panel in three_classes(subject, runs[0])]
     yield Chart("Three classes in the plane of their means", pictures, "Fig. 1", PICTURE)
-    for title, quantities, y, figure, says in (
+    yield from _over_epochs(
+        subjects,
         ("Equal norms", NORMS, Axis("std / mean of norms"), "Fig. 2", ZERO),
         ("Equal angles", ANGLES, Axis("std of cosines"), "Fig. 3", ZERO),
         ("Widest angles", WIDEST, Axis("mean |cos + 1/(C-1)|"), "Fig. 4", ZERO),
         ("Self-duality", (NC3,), Axis("NC3", log=True), "Fig. 5", ZERO),
         ("Within-class variability", (NC1,), Axis("NC1", log=True), "Fig. 6", ZERO),
         ("Against the nearest class mean", (NC4_TEST, NC4_TRAIN), SHARE, "Fig. 7", "The paper shows test data."),
-        ("Robustness against DeepFool", (ROBUSTNESS,), Axis("mean |r| / |x|"), "Fig. 8", TWICE),
+    )
+    robust = "Robustness against DeepFool"
+    yield at_onset_and_end(robust, subjects, ROBUSTNESS, Axis("mean |r| / |x|"), figure="Fig. 8", says=TWICE)
+    yield from _over_epochs(
+        subjects,
         ("Loss", (TRAINED_LOSS, LOSS), Axis("loss", log=True), "", LOSSES),
         ("Accuracy", (TRAIN_ACCURACY, ACCURACY), SHARE, "", ""),
-    ):
+    )
+
+
+def _over_epochs(
+    subjects: Mapping[str, Runs], *charts: tuple[str, Sequence[Quantity], Axis, str, str]
+) -> Iterable[Chart]:
+    for title, quantities, y, figure, says in charts:
         yield over_epochs(title, subjects, quantities, y, figure=figure, says=says)

@@ -97,6 +97,24 @@ def over_epochs(
     return Chart(title, panels, figure, says)
 
 
+def at_onset_and_end(title: str, subjects: Mapping[str, Runs], quantity: Quantity, y: Axis, **words: str) -> Chart:
+    """As `over_epochs`, of a quantity that was measured at these two epochs alone.
+
+    The onset differs from seed to seed; what was measured there is drawn at its median.
+    """
+    panels = []
+    for subject, runs in subjects.items():
+        reached = [run for run in runs if run.onset is not None and len(quantity.series(run))]
+        if reached:
+            values = numpy.array([onset_and_end(run, quantity) for run in reached])
+            epochs = [float(numpy.median([run.onset for run in reached])), max(run.recipe.epochs for run in reached)]
+            rows = (numpy.median(values, axis=0), values.min(axis=0), values.max(axis=0))
+            shown, low, high = ([_drawn(value, y.log) for value in row] for row in rows)
+            curve = Curve(quantity.name, epochs, shown, low, high)
+            panels.append(Panel(subject, Axis("epoch", log=True), y, [curve], onset_mark(runs)))
+    return Chart(title, panels, **words)
+
+
 def onset_mark(runs: Runs) -> tuple[tuple[float | int, str], ...]:
     """The epoch at which the terminal phase began, in the median over the seeds that reached it."""
     onset = median([run.onset for run in runs if run.onset is not None])
