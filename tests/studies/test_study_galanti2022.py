@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy
+import pandas
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps import key_of
 from deepcollapse.sweeps.engines.stacked import Stacked
+from deepcollapse.training import Recipe
 from deepcollapse.training.data import prepare
 from deepcollapse.training.loop import build_network
 
@@ -116,6 +118,21 @@ def test_what_was_judged_is_what_the_records_say(healthy, folder):
                     accuracies.append(values["test"])
         spans.append(100 * (max(accuracies) - min(accuracies)))
     assert judged.numbers["points"] == pytest.approx(numpy.median(spans), rel=1e-12)
+
+
+def test_three_points_are_not_less_than_three_whatever_their_rounding(tmp_path):
+    def fitted(seed, batch, accuracy):
+        rows = [("train", 1.0), ("test", accuracy)]
+        frame = pandas.DataFrame(rows, columns=["split", "value"]).assign(measure="accuracy", layer="network", epoch=1)
+        path = tmp_path / f"{seed}-{batch}"
+        return Finished(Recipe(seed=seed, batch=batch), path, frame.assign(baseline=None, array=None))
+
+    def judged(*accuracies):
+        found = [fitted(seed, batch, a) for seed in range(3) for batch, a in enumerate(accuracies, start=1)]
+        return verdict("little", Evidence(SMOKE, found))
+
+    assert 100 * (0.96 - 0.93) < 3
+    assert [judged(0.96, 0.93), judged(0.96, 0.931)] == ["fails", "holds"]
 
 
 def test_without_decay_batches_do_not_lower_the_rank(runs):

@@ -61,6 +61,16 @@ def test_a_small_network_keeps_its_accuracy_in_a_quarter_of_its_space(healthy, f
     assert judged_anew(folder).verdict == "holds"
 
 
+def test_half_a_point_is_allowed_whatever_its_rounding():
+    drop = 100 * (0.905 - 0.9)
+    assert drop > 0.5  # ten of two thousand images
+    row = {"dataset": "digits", "network": "mlp", "run": "a", "percent": 99.0, "values": 16, "quantiser": "shared"}
+    row |= {"shac": 0.008, "whole": 0.05, "before": 0.905, "accuracy": 0.9}
+    for lost, verdict in ((drop, "holds"), (0.55, "fails")):
+        table = pandas.DataFrame([row | {"drop": lost, "seed": seed} for seed in range(3)])
+        assert marino2021.CLAIMS[0].judged(Evidence(SMOKE, (), {"networks": table})).verdict == verdict
+
+
 def test_half_of_a_small_network_is_not_tiny(healthy):
     assert verdict(healthy, "tiny") == "fails"
     assert verdict(healthy, "floor") == "fails"  # sHAC of half the weights takes more than 1/32

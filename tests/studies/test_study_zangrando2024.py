@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy
+import pandas
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from deepcollapse.sweeps import key_of
 from deepcollapse.sweeps.data import Shelf
 from deepcollapse.sweeps.engines.stacked import Stacked
 from deepcollapse.sweeps.trained import Trained
+from deepcollapse.training import Recipe
 from deepcollapse.training.loop import build_network
 from deepcollapse.training.place import Place
 
@@ -118,6 +120,27 @@ def test_without_decay_neither_rank_falls_nor_is_a_cut_cheaper(runs):
     same = [Finished(run.recipe, bare[run.recipe.seed].path, bare[run.recipe.seed].records) for run in runs]
     for name in ("rank-decay", "tcv-decay", "truncate"):
         assert verdict(name, Evidence(SMOKE, same)) == "fails"
+
+
+def cut_run(folder, seed, decay, whole, cut, norms):
+    """A finished run of which only accuracies and the length of one weight are known."""
+    rows = [("accuracy", "network", "test", 1, whole), ("accuracy_cut_to_rank_k", "network", "test", 1, cut)]
+    rows += [("frobenius_norm_weight", "blocks.0.linear", None, epoch, norm) for epoch, norm in enumerate(norms)]
+    frame = pandas.DataFrame(rows, columns=["measure", "layer", "split", "epoch", "value"])
+    return Finished(Recipe(seed=seed, decay=decay), folder / f"{seed}-{decay}", frame.assign(baseline=None, array=None))
+
+
+def test_half_a_point_is_allowed_whatever_its_rounding_and_dead_networks_are_told(tmp_path):
+    assert 0.905 - 0.9 > 0.005  # five of a thousand images
+
+    def judged(whole, cut):
+        found = [cut_run(tmp_path, seed, 1e-3, whole, cut, (1, 0.5)) for seed in range(3)]
+        found += [cut_run(tmp_path, seed, 0.0, 0.8, 0.1, (1, 2)) for seed in range(3)]
+        found += [cut_run(tmp_path, seed, 1.0, 0.1, 0.1, (1, 1e-3)) for seed in range(3)]
+        return CLAIMS["truncate"].judged(Evidence(SMOKE, found)).judgements[0]
+
+    assert [judged(0.905, cut).verdict for cut in (0.9, 0.899)] == ["holds", "fails"]
+    assert judged(0.905, 0.9).measured.endswith("; 3 of 9 networks, whose weights decay took away, left out")
 
 
 class Untrained(Trained):

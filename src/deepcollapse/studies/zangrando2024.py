@@ -10,6 +10,7 @@ there: smaller tanh networks on the same images are taken to them by L-BFGS.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -34,7 +35,7 @@ from deepcollapse.training.recipe import Recipe
 
 RANKS = ("rank_at_one_percent_weight", "effective_rank_weight")
 NEARLY_STATIONARY = 1e-2
-DROP = 0.005
+DROP = 0.005 + 1e-12  # differences of accuracies are rounded
 
 
 def recipes(scale: Scale) -> list[Recipe]:
@@ -115,15 +116,18 @@ def alive(runs: Sequence[Finished]) -> list[Finished]:
     return found
 
 
-def subjects(evidence: Evidence) -> Iterator[tuple[str, list[Finished]]]:
-    """The runs of each data set and network."""
+def subjects(evidence: Evidence) -> Iterator[tuple[str, list[Finished], str]]:
+    """The runs of each data set and network that are alive, and in words how many are not."""
     for (dataset, network), runs in evidence.by("dataset", "network").items():
-        yield f"{dataset}, {network}", alive(runs)
+        kept = alive(runs)
+        dead = len(runs) - len(kept)
+        told = f"; {dead} of {len(runs)} networks, whose weights decay took away, left out" if dead else ""
+        yield f"{dataset}, {network}", kept, told
 
 
 def rank_falls(evidence: Evidence) -> Iterator[Judgement]:
     """Both ranks of every hidden layer's weight, over decay."""
-    for subject, runs in subjects(evidence):
+    for subject, runs, dead in subjects(evidence):
         layers = runs[0].layers_with(RANKS[0]) if runs else ()
         quantities = {
             f"{name.removesuffix('_weight').replace('_', ' ')} of {layer}": points(
@@ -132,18 +136,20 @@ def rank_falls(evidence: Evidence) -> Iterator[Judgement]:
             for name in RANKS
             for layer in layers
         }
-        yield all_fall(subject, _some(quantities), "decay", runs)
+        judged = all_fall(subject, _some(quantities), "decay", runs)
+        yield replace(judged, measured=judged.measured + dead)
 
 
 def variation_falls(evidence: Evidence) -> Iterator[Judgement]:
     """The relative total cluster variation of every hidden layer's output, over decay."""
-    for subject, runs in subjects(evidence):
+    for subject, runs, dead in subjects(evidence):
         layers = [layer for layer in runs[0].layers_with(VARIATION) if layer != "head.input"] if runs else []
         quantities = {
             f"relative TCV of {layer}": points(runs, "decay", lambda run, layer=layer: run.last(VARIATION, layer))
             for layer in layers
         }
-        yield all_fall(subject, _some(quantities), "decay", runs)
+        judged = all_fall(subject, _some(quantities), "decay", runs)
+        yield replace(judged, measured=judged.measured + dead)
 
 
 def _some(quantities: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -188,7 +194,7 @@ def proportional(evidence: Evidence) -> Iterator[Judgement]:
 
 def truncation_is_free(evidence: Evidence) -> Iterator[Judgement]:
     """What a cut of every hidden layer to rank K costs, at the decay of best accuracy and without decay."""
-    for subject, runs in subjects(evidence):
+    for subject, runs, dead in subjects(evidence):
         whole, lost = (points_of(runs, measure) for measure in ("accuracy", CUT_TO_K))
         at = max(whole, key=lambda decay: median([*whole[decay].values()]) or 0.0, default=0.0)
         if 0.0 not in whole:
@@ -204,7 +210,7 @@ def truncation_is_free(evidence: Evidence) -> Iterator[Judgement]:
             f"{_percent(without)} points without decay"
         )
         numbers = {"decay": at, "drop": median(chosen), "drop_without_decay": median(without)}
-        yield Judgement(subject, verdict, told, numbers, runs=[run.name for run in runs])
+        yield Judgement(subject, verdict, told + dead, numbers, runs=[run.name for run in runs])
 
 
 def points_of(runs: Sequence[Finished], measure: str) -> dict[float, dict[int, float]]:
