@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
+YEAR = 365.25 * 86400  # seconds
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, with a word on what is kept and how to go on."""
 
@@ -117,9 +120,13 @@ def fitted(help_text: str, width: int | None = None) -> str:
 def duration(seconds: float) -> str:
     """A length of time in words.
 
-    >>> duration(0.2), duration(27.0), duration(200.0), duration(9000.0)
-    ('1 s', '27 s', '3 min', '2.5 h')
+    >>> duration(0.2), duration(27.0), duration(200.0), duration(9000.0), duration(9e5), duration(9e8)
+    ('1 s', '27 s', '3 min', '2.5 h', '10 days', '29 years')
     """
     if seconds < 90:
         return f"{max(1, seconds):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    units = ((60, 5400, "{:.0f} min"), (3600, 2 * 86400, "{:.1f} h"), (86400, 2 * YEAR, "{:.0f} days"))
+    for size, limit, words in units:
+        if seconds < limit:
+            return words.format(seconds / size)
+    return f"{seconds / YEAR:.0f} years"
