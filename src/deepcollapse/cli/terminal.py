@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-
 YEAR = 365.25 * 86400  # seconds
 
 
