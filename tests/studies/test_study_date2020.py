@@ -56,6 +56,11 @@ def test_without_sweeps_nothing_is_better_than_rounding(tmp_path, monkeypatch):
     monkeypatch.setattr(date2020, "SWEEPS", {"digits": 0})
     record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=ONE_THREAD)
     assert verdicts(record)["better"] == {"digits, mlp": "fails"}
+    monotone = next(claim for claim in record.claims if claim.id == "monotone").judgements[0]
+    assert (monotone.verdict, monotone.why) == (
+        "not tested",
+        "no move was accepted, so that none could raise the loss",
+    )
 
 
 def test_from_all_zeros_no_single_weight_helps(tmp_path, monkeypatch):

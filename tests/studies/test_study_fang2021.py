@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 
 import numpy
+import pandas
 import pytest
 
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies import fang2021
 from deepcollapse.studies.fang2021 import SCALES, STUDY, recipes
+from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.measured import minority_runs
 from deepcollapse.studies.reproduce import Setting, reproduce
@@ -143,6 +145,17 @@ def test_each_class_counts_by_its_own_samples(kept, healthy):
     assert (accuracy * counts).sum() / counts.sum() == pytest.approx(run.last("accuracy", "network", "test"), abs=1e-12)
     weight = run.trained.network().head.weight.detach().double().norm(dim=1).numpy()
     numpy.testing.assert_allclose(run.array("classifier_lengths", "head"), weight, rtol=1e-6)
+
+
+def test_runs_at_the_largest_ratio_are_not_replaced_by_those_at_a_smaller_one(tmp_path):
+    smaller = [recipe for recipe in recipes(SMOKE) if recipe.ratio < 40]
+    runs = [Finished(recipe, tmp_path, pandas.DataFrame()) for recipe in smaller]
+    with pytest.raises(MissingEvidence) as threshold:
+        fang2021._network_threshold(SMOKE, "digits, mlp", runs)
+    assert str(threshold.value) == "no run at the largest class ratio, 40, came to its end"
+    with pytest.raises(MissingEvidence) as accuracy:
+        fang2021._accuracy(SMOKE, "digits, mlp", runs)
+    assert str(accuracy.value) == "no run at class ratio 40 came to its end, and both ends are needed"
 
 
 def test_without_runs_the_model_is_judged_and_networks_are_not(tmp_path):

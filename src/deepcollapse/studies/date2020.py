@@ -168,6 +168,8 @@ def judge_monotone(evidence: Evidence) -> Iterator[Judgement]:
         rise = max(run.last("ternary_largest_rise", "network", None) for run in runs)
         starts = [run.last("ternary_start_loss", "network", None) for run in runs]
         ends = [run.last("ternary_end_loss", "network", None) for run in runs]
+        if starts == ends:
+            raise MissingEvidence("no move was accepted, so that none could raise the loss")
         told = f"largest rise {rise:.3g}; loss from {middle(starts)} to {middle(ends)}"
         numbers = {"largest_rise": rise, "start_loss": median(starts), "end_loss": median(ends)}
         verdict = "holds" if rise <= 0 else "fails"

@@ -112,14 +112,20 @@ def _rise(scale: Scale, subject: str, runs: Runs) -> Judgement:
 
 def _ends(scale: Scale, runs: Runs, measured: Callable[[Finished], float]) -> tuple[list[float], list[float]]:
     """What was measured at the smallest ratio and at the largest, by seed."""
-    groups = [*of_ratios(scale, runs).values()]
-    if len(groups) < 2:
-        raise MissingEvidence("the criterion compares class ratios, and runs of fewer than two came to their end")
-    return [measured(run) for run in groups[0]], [measured(run) for run in groups[-1]]
+    groups = of_ratios(scale, runs)
+    ends = [float(end(scale["ratios"])) for end in (min, max)]
+    if missing := [f"{ratio:g}" for ratio in ends if ratio not in groups]:
+        raise MissingEvidence(f"no run at class ratio {' or '.join(missing)} came to its end, and both ends are needed")
+    first, last = (groups[ratio] for ratio in ends)
+    return [measured(run) for run in first], [measured(run) for run in last]
 
 
 def _network_threshold(scale: Scale, subject: str, runs: Runs) -> Judgement:
-    ratio, last = max(of_ratios(scale, runs).items())
+    groups = of_ratios(scale, runs)
+    ratio = float(max(scale["ratios"]))
+    if ratio not in groups:
+        raise MissingEvidence(f"no run at the largest class ratio, {ratio:g}, came to its end")
+    last = groups[ratio]
     cosines, means = ([minority_cosine(run, of) for run in last] for of in ("classifier", "means"))
     model, threshold = median([*map(predicted_cosine, last)]), median([*map(predicted_threshold, last)])
     told = (
@@ -250,7 +256,7 @@ SCALES = {
         datasets=("mnist", "cifar10"),
         networks=("mlp",),
         seeds=(0, 1, 2),
-        scaled_down=(MLP, SUBSETS, STRONG, "MNIST stands for FashionMNIST."),
+        scaled_down=(MLP, SUBSETS, STRONG, SEEDS, "MNIST stands for FashionMNIST."),
         settings=OWN
         | {"recipe": {"per_class": 500, "test_per_class": 200, "epochs": 80}}
         | {"ratio_steps": 10, "ratios": (1, 3, 10, 30, 100, 500), "decay": 2e-2, "width": 128}
@@ -262,7 +268,12 @@ SCALES = {
         datasets=("fashion-mnist", "cifar10"),
         networks=("resnet18",),
         seeds=(0, 1, 2),
-        scaled_down=("100 epochs stand for 350.", "VGG is left out.", "Balanced classes to R = 1000; R = inf is not."),
+        scaled_down=(
+            "100 epochs stand for 350.",
+            "VGG is left out.",
+            SEEDS,
+            "Balanced classes to R = 1000; R = inf is not.",
+        ),
         settings=OWN
         | {"published": True, "recipe": PUBLISHED | {"epochs": 100}, "width": 0}
         | {"ratio_steps": 10, "ratios": (1, 10, 30, 100, 300, 1000), "decay": 5e-4}
@@ -274,6 +285,7 @@ SCALES = {
         networks=("vgg", "resnet18"),
         seeds=(0, 1, 2),
         scaled_down=(
+            SEEDS,
             "FashionMNIST keeps its 28 x 28 pixels where the paper enlarges them to 32 x 32.",
             "R = infinity, training without any minority sample, is left out: a data set here holds every class.",
             "Ratios between those of the paper, and weight decays other than 5e-4, were added.",

@@ -164,6 +164,7 @@ CLAIMS = (
         "Training error reaches zero, and the loss goes on falling at zero error.",
         "Cross-entropy with its decay term at the end is at most 0.8 times that at TPT onset.",
         _over(_zero_error),
+        "figures",
         ours=True,
     ),
     Claim(
