@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from deepcollapse import measure
-from deepcollapse.geometry import linear_decisions, minority_angle_mean, tunnel_start
+from deepcollapse.geometry import least_squares_classifier, linear_decisions, minority_angle_mean, tunnel_start
 
 
 def imbalanced(seed: int, counts: tuple[int, ...] = (60, 60, 12, 12)):
@@ -66,3 +66,28 @@ def test_balanced_classes_have_no_minority(network):
     measured = measure(network, batches(*imbalanced(0, (30, 30, 30, 30))))
     assert not measured.to_frame().measure.str.startswith("minority").any()
     assert measured["feature_bits"] == 32
+
+
+def test_a_probe_is_worked_out_once_for_both_splits_and_for_layers_that_are_the_same(network, monkeypatch):
+    taken = []
+
+    def counted(moments, *, weighting):
+        taken.append(moments.dim)
+        return least_squares_classifier(moments, weighting=weighting)
+
+    monkeypatch.setattr("deepcollapse.measurement.conclude.least_squares_classifier", counted)
+    train = measure(network, batches(*imbalanced(0)))
+    assert train.layers == ("1", "3", "5", "head.input")
+    assert taken == [9, 7, 5]
+    test = measure(network, batches(*imbalanced(1)), split="test", means_of=train)
+    assert taken == [9, 7, 5]
+    for measured in (train, test):
+        for measure_of_layer in ("linear_probe_accuracy", "effective_rank_features", "rankme_features"):
+            assert measured[measure_of_layer, "5"] == measured[measure_of_layer, "head.input"]
+
+
+def test_a_probe_is_that_of_the_data_whose_means_are_taken_and_not_of_theirs(network):
+    first, second, third = (batches(*imbalanced(seed)) for seed in range(3))
+    alone = measure(network, third, means_of=measure(network, second))
+    chained = measure(network, third, means_of=measure(network, second, means_of=measure(network, first)))
+    assert [record.value for record in chained.records] == [record.value for record in alone.records]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from deepcollapse.errors import OptionError
@@ -25,6 +26,7 @@ from deepcollapse.measurement.facts import standing_facts
 from deepcollapse.measurement.head import GivenHead
 from deepcollapse.measurement.layers import HEAD_INPUT
 from deepcollapse.measurement.look import FirstOfEachClass, LayerLook, SecondLook, all_samples
+from deepcollapse.measurement.measurement import Measurement
 from deepcollapse.measurement.passes import FirstPass
 from deepcollapse.measurement.pictures import CLASSES, SAMPLES, pictures
 from deepcollapse.measurement.reduction import POSITIONS
@@ -51,7 +53,7 @@ class Settings:
     effective_depth_error: float = 0.01
     class_names: Sequence[str] = ()
     distributed: bool = False
-    means_of: dict[str, ClassMoments] | None = None
+    means_of: Measurement | None = None
     weights: bool = False
     max_weight_dim: int = MAX_WEIGHT_DIM
 
@@ -60,6 +62,11 @@ class Settings:
         for name in ("weighting", "centre"):
             if getattr(self, name) not in get_args(Weighting):
                 raise OptionError(f"{name} must be 'class' or 'sample'; got {getattr(self, name)!r}.")
+
+    @property
+    def reference(self) -> dict[str, ClassMoments] | None:
+        """The training data's moments, where they are not those of the data measured."""
+        return None if self.means_of is None else self.means_of.moments
 
     @property
     def needs(self) -> set[str]:
@@ -84,6 +91,7 @@ class Findings:
     records: list[Record] = field(default_factory=list)
     arrays: dict[str, Tensor] = field(default_factory=dict)
     runs: int = 0
+    probes: dict[str, AffineArgmax] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -113,7 +121,10 @@ def conclude(
     with exact():  # what is made here is added to later, outside of the user's inference mode
         found = Findings(_finished(first, capture, settings))
         if not isinstance(again, str):
-            look = SecondLook({name: _layer_look(name, m, settings) for name, m in found.moments.items()})
+            probes = _probes(found.moments, settings)
+            found.probes = probes if settings.means_of is None else {}  # those of other moments are not handed on
+            looks = {name: _layer_look(name, m, settings, probes.get(name)) for name, m in found.moments.items()}
+            look = SecondLook(looks)
     if look is not None and not isinstance(again, str):
         look.over(again)
     with exact():
@@ -134,26 +145,54 @@ def _finished(first: FirstPass, capture: Capture | GivenHead, settings: Settings
     return {name: replace(m, dtype=coarser(m.dtype, given[name])) for name, m in moments.items()}
 
 
-def _layer_look(name: str, m: ClassMoments, settings: Settings) -> LayerLook:
+def _layer_look(name: str, m: ClassMoments, settings: Settings, probe: AffineArgmax | None) -> LayerLook:
     """What looks at a layer again: the span of its means, the nearest (training) means, a sample for pictures."""
     span = means = points = None
     if m.num_present > 1 and "span scatter" in settings.needs:
         matrix = m.num_classes <= EIGENVALUES_LIMIT and any("eigenvalue" in metric for metric in settings.metrics)
         span = RunningSpan(m, weighting=settings.weighting, centre=settings.centre, matrix=matrix)
-    reference = m if settings.means_of is None else settings.means_of[name].to(m.mean.device)
+    reference = _reference(name, m, settings)
     if "decisions" in settings.needs and reference.num_present:
         means = reference
-    probe = _probe(reference) if "linear_probe_accuracy" in settings.metrics and reference.scatter is not None else None
     if name == HEAD_INPUT:
         points = FirstOfEachClass(m.present.nonzero().flatten().tolist()[:CLASSES], SAMPLES)
     return LayerLook(span, means, points, probe)
 
 
-def _probe(m: ClassMoments) -> AffineArgmax | None:
-    """The least-squares classifier of the training data as a rule; None below two classes."""
-    if m.num_present < 2:
-        return None
-    return linear_rule(*least_squares_classifier(m, weighting="sample"), m.global_mean("sample"))
+def _reference(name: str, m: ClassMoments, settings: Settings) -> ClassMoments:
+    """The training data's moments of a layer with moments `m`: those themselves, or those of `means_of`."""
+    return m if settings.reference is None else settings.reference[name].to(m.mean.device)
+
+
+def _probes(moments: dict[str, ClassMoments], settings: Settings) -> dict[str, AffineArgmax]:
+    """The least-squares classifier of the training data at each layer as a rule; none below two classes.
+
+    It is the dearest of a small layer's numbers: taken once for both splits, and for layers that are the same.
+    """
+    probes: dict[str, AffineArgmax] = {}
+    if "linear_probe_accuracy" not in settings.metrics:
+        return probes
+    known = {} if settings.means_of is None else settings.means_of.probes
+    for name, m in ((name, _reference(name, m, settings)) for name, m in moments.items()):
+        if m.scatter is None or m.num_present < 2:
+            continue
+        twin = next((other for other in probes if settings.means_of is None and _same(moments[other], m)), None)
+        if name in known and known[name].rows.device == m.mean.device:
+            probes[name] = known[name]
+        elif twin is not None:
+            probes[name] = probes[twin]
+        else:
+            probes[name] = linear_rule(*least_squares_classifier(m, weighting="sample"), m.global_mean("sample"))
+    return probes
+
+
+def _same(m: ClassMoments, other: ClassMoments) -> bool:
+    """Whether two layers have the same moments to the bit, as a last block and the head's input often do."""
+    if m.mean.device != other.mean.device or m.scatter is None or other.scatter is None:
+        return False
+    return (
+        torch.equal(m.count, other.count) and torch.equal(m.mean, other.mean) and torch.equal(m.scatter, other.scatter)
+    )
 
 
 def _tell(
@@ -169,6 +208,7 @@ def _tell(
     labels = all_samples(look.labels if look else first.labels, settings.distributed)
     decisions = all_samples(look.decisions, settings.distributed) if look else None
     errors: dict[str, float] = {}
+    told: list[Evidence] = []
     if baseline is None and not isinstance(capture, GivenHead):
         found.records += _network_records(first, settings)
     for name, m in found.moments.items():
@@ -189,11 +229,13 @@ def _tell(
             decisions=decisions if decisions is not None and len(decisions) == len(labels) else None,
             classifier=capture.classifier if name == HEAD_INPUT else None,
             bias=capture.bias if name == HEAD_INPUT else None,
-            reference=None if settings.means_of is None else settings.means_of[name],
+            reference=None if settings.reference is None else settings.reference[name],
             baseline=baseline,
             class_names=settings.class_names,
             missing=_missing(reason, m, settings),
+            twin=next((other for other in told if _same(other.moments, m)), None),
         )
+        told.append(evidence)
         if nearest is not None and len(labels):
             errors[name] = 1 - float(nearest_class_mean_accuracy(nearest, labels))
         _add_layer(found, evidence, layer.points, settings)

@@ -82,6 +82,7 @@ class Evidence:
     baseline: str | None = None
     class_names: Sequence[str] = ()
     missing: dict[str, str] = field(default_factory=dict)
+    twin: "Evidence | None" = None  # a layer before with the same moments to the bit, and so with the same spectra
 
     @cached_property
     def means(self) -> Tensor:
@@ -91,7 +92,12 @@ class Evidence:
     @cached_property
     def spectrum(self) -> Tensor:
         """Singular values of the centred features."""
-        return self.moments.feature_spectrum(centred=True)
+        return self.moments.feature_spectrum(centred=True) if self.twin is None else self.twin.spectrum
+
+    @cached_property
+    def uncentred_spectrum(self) -> Tensor:
+        """Singular values of the features as they are."""
+        return self.moments.feature_spectrum(centred=False) if self.twin is None else self.twin.uncentred_spectrum
 
     def argument(self, name: str, metric: Metric, target: str) -> object:
         """What a measure's parameter of this name stands for here; KeyError where there is no such thing."""
@@ -102,7 +108,7 @@ class Evidence:
                 return self._known(self.classifier, name)
             if "shape" in metric.parameters:
                 return torch.where(self.spectrum > self.rounding(target) * self.spectrum[0], self.spectrum, 0.0)
-            return self.moments.feature_spectrum(centred=False) if metric.name in UNCENTRED else self.spectrum
+            return self.uncentred_spectrum if metric.name in UNCENTRED else self.spectrum
         if name == "classifier":
             return self._known(self.classifier, name)[self.moments.present]
         if name == "bias":

@@ -116,7 +116,7 @@ def measure(
         max_scatter_dim=max_scatter_dim,
         class_names=class_names,
         distributed=distributed,
-        means_of=None if means_of is None else means_of.moments,
+        means_of=means_of,
         weights=means_of is None if weights is None else weights,
         max_weight_dim=max_weight_dim,
     )
@@ -152,7 +152,7 @@ def _look(
     """Everything about one network, with shuffled labels from the same features where a seed for them is given."""
     with undisturbed(capture.network, source.batches) as randomness, capture:
         runs = Runs(capture, source, intake, randomness)
-        first = FirstPass(intake, settings.level, loss, settings.means_of)
+        first = FirstPass(intake, settings.level, loss, settings.reference)
         runs.first(first)
         found = conclude(first, runs, capture, settings, baseline)
         if shuffle is not None:
@@ -194,7 +194,9 @@ def _shuffled(first: FirstPass, runs: Runs, settings: Settings, seed: int) -> Fi
 
 def _measurement(found: Findings, notes: Sequence[str]) -> Measurement:
     layers = tuple(found.moments)
-    return Measurement(tuple(found.records), found.arrays, found.moments, layers, found.runs, tuple(notes))
+    return Measurement(
+        tuple(found.records), found.arrays, found.moments, layers, found.runs, tuple(notes), found.probes
+    )
 
 
 def measure_features(

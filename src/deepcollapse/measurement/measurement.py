@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepcollapse.errors import UnknownNameError
 from deepcollapse.geometry import METRICS, ClassMoments
+from deepcollapse.linalg import AffineArgmax
 from deepcollapse.measurement.layers import HEAD, HEAD_INPUT
 from deepcollapse.records import Record, Run
 
@@ -44,6 +45,7 @@ class Measurement:
         layers: the layers measured, in the order in which they fire.
         runs: how often the network ran over the data: 1 where the features fitted the memory budget, 2 beyond it.
         notes: what was left out, and why; a note of one number stands in its record.
+        probes: the least-squares classifier of each layer, which a test split that names this as `means_of` uses.
 
     `measurement["within_class_variability"]` is a number at the head's input, `measurement["cdnv", "blocks.0"]` at a
     layer; `to_frame()` is a pandas table, and `print(measurement)` a short one.
@@ -55,6 +57,7 @@ class Measurement:
     layers: tuple[str, ...]
     runs: int
     notes: tuple[str, ...] = ()
+    probes: dict[str, AffineArgmax] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, key: str | tuple[str, str]) -> float:
         """The value of a measure, at the head's input or at the layer named second; NaN where it is undefined.

@@ -67,7 +67,7 @@ class Monitor:
             reduction=reduction,
             max_scatter_dim=max_scatter_dim,
             class_names=class_names,
-            means_of=None if means_of is None else means_of.moments,
+            means_of=means_of,
             weights=means_of is None if weights is None else weights,
             max_weight_dim=max_weight_dim,
         )
@@ -79,7 +79,7 @@ class Monitor:
 
     def reset(self) -> None:
         """Forget what was measured, and start anew (say, at the next epoch)."""
-        self.first = FirstPass(self.intake, self.settings.level, reference=self.settings.means_of)
+        self.first = FirstPass(self.intake, self.settings.level, reference=self.settings.reference)
         self.kept = Kept(self.budget)
         self.capture.precisions.clear()
         self._waiting = self._trained = False
@@ -147,4 +147,4 @@ class Monitor:
         if self._unlabelled:
             notes.append(f"{self._unlabelled} forward passes came without labels and are left out")
         layers = tuple(found.moments)
-        return Measurement(tuple(found.records), found.arrays, found.moments, layers, runs=1, notes=tuple(notes))
+        return Measurement(tuple(found.records), found.arrays, found.moments, layers, 1, tuple(notes), found.probes)
