@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deepcollapse import geometry
 from deepcollapse.geometry.metric import INVARIANCES, METRICS, NEEDS, UNITS, Metric
+from deepcollapse.records.study import JudgedClaim, StudyRecord
 from deepcollapse.studies import STUDIES, Study, find
 
 DOCS = Path(__file__).parent
@@ -149,15 +150,39 @@ def measures_page() -> str:
     return "\n".join(sections(bib)).replace("\n\n\n", "\n\n") + "\n"
 
 
+def kept(study: Study) -> StudyRecord | None:
+    """What the study found at the scale for laptops, where that is kept in docs/gallery."""
+    folder = DOCS / "gallery" / f"{study.name}-laptop"
+    return StudyRecord.read(folder) if (folder / "study.json").is_file() else None
+
+
+def told(claim: JudgedClaim) -> str:
+    """A claim's verdicts, each with those whose it is."""
+    by_verdict: dict[str, list[str]] = {}
+    for one in claim.judgements:
+        by_verdict.setdefault(one.verdict, []).append(one.subject)
+    if len(by_verdict) == 1:
+        return f"**{claim.verdict}**"
+    return "; ".join(f"**{verdict}**: {', '.join(subjects)}" for verdict, subjects in by_verdict.items())
+
+
 def study_section(study: Study, bib: dict[str, dict[str, str]]) -> Iterator[str]:
-    """One study: its paper, its scales and its claims."""
+    """One study: its paper, its scales, its claims, and what they came to."""
     yield f"\n## `{study.name}`\n\n{citation(bib[study.citation])}, *{bib[study.citation]['title']}*. {study.summary}\n"
     yield "\n".join(f"- *{name}*: {escaped(scale.words)}" for name, scale in study.scales.items())
-    yield "\n| claim | sentence | criterion | the paper's value |\n|---|---|---|---|"
+    record = kept(study)
+    if record:
+        device = record.provenance["device"]
+        yield f"\nOn a laptop: {record.runs} runs, {record.seconds / 60:.0f} minutes ({device}); every number is in"
+        yield f"`docs/gallery/{study.name}-laptop`, whose page `deepcollapse report` writes."
+    yield f"\n| claim | sentence | criterion | the paper's value |{' on a laptop |' if record else ''}"
+    yield f"|---|---|---|---|{'---|' if record else ''}"
+    found = {claim.id: told(claim) for claim in record.claims} if record else {}
     for claim in study.claims:
         criterion = f"{claim.criterion} (ours)" if claim.ours else claim.criterion
         cells = (escaped(cell).replace("|", r"\|") for cell in (claim.sentence, criterion, claim.paper))
-        yield f"| `{claim.id}` | {' | '.join(cells)} |"
+        verdict = f" {found.get(claim.id, '')} |" if record else ""
+        yield f"| `{claim.id}` | {' | '.join(cells)} |{verdict}"
 
 
 def studies_page() -> str:
