@@ -53,8 +53,10 @@ def test_numbers_are_sane(found):
         assert max(tried["largest_difference"].values()) < 1e-12  # every way of trying gives the same losses
     for shape in found["stacked_training"]["shapes"].values():
         assert all(0 < each["least"] <= each["median"] for each in shape["cpu"].values())
-    for share in found["measuring_share"]["shares"].values():
-        assert 0 <= share["least"] <= share["median"] <= share["greatest"]
+    for case in found["measuring_share"]["cases"].values():
+        assert case["seconds"]["epoch"] > 0
+        for share in case["shares"].values():
+            assert 0 <= share["least"] <= share["median"] <= share["greatest"]
     swept = found["sweep_overhead"]
     assert 0 < swept["again"]["median"] < swept["training"]["median"]  # what is done is not trained again
     assert swept["worker"]["start"] > 0
