@@ -55,8 +55,8 @@ def _watched(evidence: Evidence) -> Iterator[Shown]:
             ),
         ),
         figure="Fig. 2, top",
-        says="Descents end below the loss of collapse and above that of the graph; their class means have fewer than "
-        f"{row['classes']} singular values that matter.",
+        says="What is claimed: descents end below the loss of collapse and above that of the graph; their class "
+        f"means have fewer than {row['classes']} singular values that matter.",
     )
 
 
@@ -142,7 +142,7 @@ def _heads(evidence: Evidence) -> Iterator[Shown]:
             _by_layer("Rank of class means, after the ReLU", "mean_rank", usual, ""),
             _by_layer("Variability within classes", "dnc1", usual, ".linear", log=True),
         ]
-        says = "With stronger decay class means lose rank before the ReLU, and classes stay tight."
+        says = "What is claimed: with stronger decay class means lose rank before the ReLU, and classes stay tight."
         yield Chart(f"ReLU head on {subject}", panels, figure="Fig. 2, bottom", says=says)
 
 

@@ -49,7 +49,7 @@ def show(evidence: Evidence) -> Iterator[Chart | Table]:
         for setting, title in (("rate", "learning rate"), ("decay", "weight decay (0 at the left end)")):
             swept = points(with_others_at(evidence, runs, setting), setting, mean_rank)
             panels.append(Panel(title.capitalize(), Axis(title, log=True), rank, [curve("with decay", swept)]))
-        says = "Rank rises with batch size, falls with rate and decay, and stays without decay."
+        says = "What is claimed: rank rises with batch size, falls with rate and decay, and stays without decay."
         yield Chart(f"Rank of weights ({subject})", panels, says=says)
         yield _allowed(subject, runs)
 

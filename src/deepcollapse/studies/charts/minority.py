@@ -44,7 +44,7 @@ def show(evidence: Evidence) -> Iterable[Shown]:
     yield Chart(
         "Accuracy on test data",
         [_accuracies(subject, of_ratios(scale, runs), RATIO) for subject, runs in subjects.items()],
-        says="Minority classes come to be taken for majority ones.",
+        says="What is claimed: minority classes come to be taken for majority ones.",
     )
     yield Chart(
         f"Weight decay, at R = {scale['decay_ratio']:g}",
@@ -125,7 +125,8 @@ def _repeated(scale: Scale, subjects: Mapping[str, Runs]) -> Iterable[Chart]:
     yield Chart(
         f"Over-sampling, at R = {max(scale['ratios']):g}",
         panels,
-        says="Angles come back with repetition; accuracy is held down by how few different samples there are.",
+        says="What is claimed: angles come back with repetition; accuracy is held down by how few different "
+        "samples there are.",
     )
 
 

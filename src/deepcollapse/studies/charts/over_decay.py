@@ -59,7 +59,7 @@ def _spectra(where: str, runs: Sequence[Finished]) -> Chart:
             shares = [float(value) for value in (values / values[0])[:shown]]
             curves.append(Curve(f"decay {run.recipe.decay:g}", tuple(range(1, len(shares) + 1)), shares))
         panels.append(Panel(layer, Axis("i"), Axis("singular value i / first", log=True), curves))
-    says = "With decay the values past the number of classes fall away."
+    says = "What is claimed: with decay the values past the number of classes fall away."
     return Chart(f"Singular values of each layer's weight ({where})", panels, says=says)
 
 
@@ -87,13 +87,19 @@ def _ranks(where: str, runs: Sequence[Finished]) -> Chart:
             ("Effective rank", "effective rank", "effective_rank_weight"),
         )
     ]
-    return Chart(f"Rank of each layer's weight over decay ({where})", panels, says="Both ranks fall as decay grows.")
+    return Chart(
+        f"Rank of each layer's weight over decay ({where})",
+        panels,
+        says="What is claimed: both ranks fall as decay grows.",
+    )
 
 
 def _variation(where: str, runs: Sequence[Finished]) -> Chart:
     layers = [layer for layer in runs[0].layers_with(VARIATION) if layer != "head.input"]
     panel = _over_decay("Relative TCV of each layer's output", "", "share", runs, VARIATION, layers, "train")
-    return Chart(f"Total cluster variation over decay ({where})", (panel,), says="It falls with the ranks.")
+    return Chart(
+        f"Total cluster variation over decay ({where})", (panel,), says="What is claimed: it falls with the ranks."
+    )
 
 
 def _truncation(where: str, runs: Sequence[Finished]) -> Chart:
@@ -107,7 +113,7 @@ def _truncation(where: str, runs: Sequence[Finished]) -> Chart:
         low, high = [min(each) for each in values], [max(each) for each in values]
         curves.append(Curve(f"decay {decay:g}", ranks, [float(numpy.median(each)) for each in values], low, high))
     panel = Panel("Test accuracy", Axis("rank of every hidden layer"), Axis("accuracy"), curves)
-    says = "With decay few singular values carry all accuracy; without, many are needed."
+    says = "What is claimed: with decay few singular values carry all accuracy; without, many are needed."
     return Chart(f"Accuracy after truncation ({where})", (panel,), says=says)
 
 
@@ -124,7 +130,9 @@ def _stationary(table: pandas.DataFrame) -> Chart:
         axes = Axis("bound by TCV and decay", log=True), Axis("distance to rank K", log=True)
         panels.append(Panel(f"Bound against measured, {dataset}", *axes, (*curves, equal)))
         panels.append(_proportional(str(dataset), rows))
-    says = "No point lies above the bound; distance grows with variation over decay, along a line of slope 1 or so."
+    says = (
+        "What is claimed: no point lies above the bound; distance grows with variation over decay, with slope 1 or so."
+    )
     return Chart("At stationary points: distance to rank K", panels, says=says)
 
 

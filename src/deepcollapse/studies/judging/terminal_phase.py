@@ -107,7 +107,8 @@ def at_onset_and_end(title: str, subjects: Mapping[str, Runs], quantity: Quantit
         reached = [run for run in runs if run.onset is not None and len(quantity.series(run))]
         if reached:
             values = numpy.array([onset_and_end(run, quantity) for run in reached])
-            epochs = [float(numpy.median([run.onset for run in reached])), max(run.recipe.epochs for run in reached)]
+            onset = median([run.onset for run in reached if run.onset is not None]) or 0.0
+            epochs = [onset, max(run.recipe.epochs for run in reached)]
             rows = (numpy.median(values, axis=0), values.min(axis=0), values.max(axis=0))
             shown, low, high = ([_drawn(value, y.log) for value in row] for row in rows)
             curve = Curve(quantity.name, epochs, shown, low, high)
