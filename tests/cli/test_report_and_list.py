@@ -102,7 +102,7 @@ def test_a_command_is_needed(call):
     done = call()
     assert (done.code, done.out) == (2, "")
     assert unboxed(done.err).startswith(
-        "Expected one of {train, measure, compress, decay-sweep, report, theory, list}."
+        "Expected one of {train, measure, compress, reproduce, sweep, run, decay-sweep, report, theory, list}."
     )
 
 

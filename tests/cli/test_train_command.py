@@ -13,14 +13,14 @@ from deepcollapse.training.loop import Training
 
 def stop_at(monkeypatch, epoch):
     """Ctrl-C while an epoch is under way."""
-    real = Training._train
+    real = Training.train_epoch
 
     def train(self, number, order):
         if number == epoch:
             raise KeyboardInterrupt
         real(self, number, order)
 
-    monkeypatch.setattr(Training, "_train", train)
+    monkeypatch.setattr(Training, "train_epoch", train)
 
 
 def test_it_trains_and_says_what_it_did_in_80_columns(here, call):

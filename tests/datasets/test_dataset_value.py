@@ -188,3 +188,14 @@ def test_digits_are_real_stratified_and_fixed():
     # The split belongs to every published number of the demo: it must never change.
     assert train.digest == load("digits").digest
     assert (train.digest[:16], test.digest[:16]) == ("ee14c0c89d2610ba", "763e2eca0086d4d3")
+
+
+def test_iris_is_stratified_and_fixed():
+    train, test = load("iris"), load("iris", "test")
+    assert (train.class_counts().tolist(), test.class_counts().tolist()) == ([40] * 3, [10] * 3)
+    assert train.class_names == ("setosa", "versicolor", "virginica")
+    # Fisher's means over both splits: petals of 1.462, 4.26 and 5.552 cm.
+    images, labels = torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels])
+    means = [images[labels == c, 0, 0, 2].double().mean().item() for c in range(3)]
+    assert means == pytest.approx([1.462, 4.26, 5.552], abs=1e-6)
+    assert train.digest == load("iris").digest

@@ -11,7 +11,7 @@ from deepcollapse.errors import OptionError, UnknownNameError
 
 def test_facts_are_known_without_torch():
     code = (
-        "import sys, deepcollapse.datasets as d; assert len(d.DATASETS) == 10; assert d.data_root('x');"
+        "import sys, deepcollapse.datasets as d; assert len(d.DATASETS) == 11; assert d.data_root('x');"
         "print([m for m in ('torch', 'numpy', 'pandas', 'sklearn', 'scipy') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -29,7 +29,7 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize("facts", DATASETS.values(), ids=DATASETS)
 def test_facts_hold_together(facts):
-    classes = {"cifar100": 100, "imagenet": 1000}.get(facts.name, 10)
+    classes = {"cifar100": 100, "imagenet": 1000, "iris": 3}.get(facts.name, 10)
     assert facts.num_classes == len(set(facts.class_names)) == classes
     assert {"train", "test"} <= set(facts.splits)
     assert set(facts.files) in (set(), set(facts.splits))

@@ -47,7 +47,7 @@ def test_falling_needs_both_order_and_size(tmp_path):
     assert verdict(falling, falling, flat) == "inconclusive"
     assert verdict(late, late, late) == "fails"
     assert verdict(late, late, late, onset=2) == "holds"
-    assert verdict([0, 0, 0], [0, 0, 0], [0, 0, 0]) == "holds"
+    assert verdict([0, 0, 0], [0, 0, 0], [0, 0, 0]) == "inconclusive"
     assert verdict([0, 0, 1], [0, 0, 1], [0, 0, 1]) == "fails"
 
 
@@ -55,6 +55,20 @@ def test_a_phase_that_was_never_reached_is_no_collapse(tmp_path):
     runs = [run_of(tmp_path, [8, 4, 2, 1], onset=None, seed=seed) for seed in range(3)]
     found = falls_over_terminal_phase("x", runs, "cdnv")
     assert (found.verdict, found.measured) == ("fails", "0 of 3 runs reached the terminal phase")
+
+
+def test_those_that_did_not_reach_the_phase_are_told(tmp_path):
+    runs = [run_of(tmp_path, [8, 4, 2, 1], onset=1 if seed < 3 else None, seed=seed) for seed in range(4)]
+    found = falls_over_terminal_phase("x", runs, "cdnv")
+    assert found.verdict == "holds"
+    assert found.measured.endswith("; 3 of 4 runs reached the terminal phase")
+
+
+def test_what_is_undefined_at_the_onset_is_no_evidence(tmp_path):
+    runs = [run_of(tmp_path, [math.nan, 4, 2, 1], seed=seed) for seed in range(3)]
+    with pytest.raises(MissingEvidence) as undefined:
+        falls_over_terminal_phase("x", runs, "cdnv")
+    assert str(undefined.value) == "cdnv of head.input has no value at the onset of run run0"
 
 
 def test_too_few_seeds_or_values_are_no_evidence(tmp_path):
@@ -79,6 +93,7 @@ def test_seeds_that_disagree_settle_nothing():
     assert settled([0, 1, 1], at_least=1) == "inconclusive"
     assert settled([math.nan, 0, 0], at_most=1) == "inconclusive"
     assert exceeds([3, 4, 5], [1, 1, 1], by=2.6) == "inconclusive"
+    assert exceeds([3, 4, 5], [1, 1, 1], by=1.9) == "holds"
     assert exceeds([3, 4, 5], [1, 1, 1], by=3) == "fails"
     assert spearman([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
 
@@ -195,6 +210,7 @@ def test_a_run_that_fails_is_named_and_its_claim_is_not_tested(tmp_path):
     assert record.claims[0].verdict == "not tested"
     assert len(record.failures) == 2
     assert "DivergedError: training diverged in epoch 1" in record.failures[0]
+    assert record.scaled_down == ("digits, mlp: none of 2 runs came to its end.",)
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):

@@ -188,7 +188,7 @@ CLAIMS = (
     Claim(
         "better",
         "the search gains over a network that is only rounded",
-        "test accuracy above that of the rounded network, and the middle halves of the seeds apart",
+        "test accuracy above that of the rounded network, at every seed of either",
         judge_better,
         ours=True,
     ),

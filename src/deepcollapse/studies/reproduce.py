@@ -70,7 +70,7 @@ def reproduce(
         summary=study.summary,
         scale=scale_name,
         words=kept.words,
-        scaled_down=(*kept.scaled_down, *left_out),
+        scaled_down=(*kept.scaled_down, *left_out, *_unfinished(outcomes)),
         seconds=time.perf_counter() - start,
         runs=len(runs),
         failures=[
@@ -99,6 +99,14 @@ def _with_data(scale: Scale, shelf: Shelf) -> tuple[Scale, tuple[str, ...]]:
         except (DataFileError, MissingExtraError) as error:
             told.append(f"{name} was left out: {error}")
     return replace(scale, datasets=tuple(kept)), tuple(told)
+
+
+def _unfinished(outcomes: Sequence[tuple[Recipe, Outcome]]) -> list[str]:
+    """A sentence on each data set and network of which no run came to its end: no claim says anything of it."""
+    found: dict[str, list[bool]] = {}
+    for recipe, outcome in outcomes:
+        found.setdefault(f"{recipe.dataset}, {recipe.network}", []).append(outcome.state == "done")
+    return [f"{subject}: none of {len(done)} runs came to its end." for subject, done in found.items() if not any(done)]
 
 
 def _run(
