@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pandas
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from deepcollapse.measurement import measure
 from deepcollapse.records import Run
 from deepcollapse.records.charts import Chart
 from deepcollapse.records.study import StudyRecord
-from deepcollapse.studies.papyan2020 import STUDY, recipes
+from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.papyan2020 import STUDY, at_best_rate, recipes
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps import key_of
+from deepcollapse.training import Recipe
 
 SMOKE = STUDY.scales["smoke"]
 NAMES = ["tpt", "nc1", "nc2-norm", "nc2-angle", "nc2-max", "nc3", "nc4", "accuracy", "robust"]
@@ -128,6 +131,59 @@ def test_the_table_stands_beside_the_paper(healthy):
     assert (subject, seeds, paper) == ("digits, mlp", 3, [None, None, None])
     assert 80 < onset < end < 100
     assert change == pytest.approx(end - onset, abs=0.011)
+
+
+def judged(claim, runs):
+    (found,) = next(one for one in STUDY.claims if one.id == claim).judged(Evidence(SMOKE, runs)).judgements
+    return found
+
+
+def known(folder, seed, values, rate=0.1, **where):
+    """A finished run that reached the terminal phase at epoch 1, with one quantity by epoch."""
+    rows = [{"measure": "tpt_onset", "layer": "network", "split": "train", "epoch": 1, "value": 1.0}]
+    rows += [{"epoch": epoch, "value": value, "split": "test", "layer": "network", **where} for epoch, value in values]
+    recipe = Recipe(epochs=values[-1][0], seed=seed, rate=rate)
+    return Finished(recipe, folder / f"{seed}-{rate}", pandas.DataFrame(rows).assign(baseline=None, array=None))
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "when"),
+    [
+        ([(1, 0.1), (9, 0.2)], "holds", None),
+        ([(1, 0.1), (9, numpy.nan)], "not tested", "the end"),
+        ([(1, numpy.nan), (9, 0.2)], "not tested", "TPT onset"),
+        ([(1, numpy.nan), (5, 0.1), (9, 0.2)], "not tested", "TPT onset"),
+    ],
+)
+def test_what_is_undefined_at_either_end_did_not_stay_as_it_was(tmp_path, values, verdict, when):
+    runs = [known(tmp_path, seed, values, measure="robustness") for seed in range(3)]
+    found = judged("robust", runs)
+    why = f"robustness of network has no value at {when} of run 0-0.1" if when else ""
+    assert (found.verdict, found.why) == (verdict, why)
+
+
+def test_no_disagreement_at_the_end_counts_where_the_phase_was_watched(tmp_path):
+    def runs(*epochs):
+        found = [known(tmp_path, seed, [(epoch, 0.0) for epoch in epochs],
+                       measure="nearest_class_mean_disagreement", layer="head.input") for seed in range(3)]  # fmt: skip
+        both = [pandas.concat([run.records, run.records[1:].assign(split="train")]) for run in found]
+        return [replace(run, records=records) for run, records in zip(found, both, strict=True)]
+
+    assert judged("nc4", runs(1, 5, 9)).verdict == "holds"
+    assert judged("nc4", runs(1, 9)).verdict == "fails"
+
+
+def test_a_run_without_test_accuracy_unseats_no_subject(tmp_path):
+    def at(rate, accuracy, seeds=3, measure="accuracy"):
+        values = [(1, accuracy), (9, accuracy)]
+        return [known(tmp_path, seed, values, rate, measure=measure) for seed in range(seeds)]
+
+    whole = [*at(0.1, 0.8), *at(0.2, 0.9), *at(0.3, 1.0, 2), *at(0.3, 1.0, 1, "loss")]
+    assert {run.recipe.rate for run in at_best_rate(whole)} == {0.2}
+    (rates,) = [shown for shown in STUDY.show(Evidence(SMOKE, whole)) if shown.title == "Learning rates"]
+    assert [*rates.panels[0].curves[0].y] == pytest.approx([0.2, 0.1, 0.0])
+    unknown = [*at(0.1, 0.8, measure="loss"), *at(0.2, 0.8, measure="loss")]
+    assert judged("accuracy", unknown).why == "no run has a test accuracy, and the learning rate is chosen by it"
 
 
 class Permuted:

@@ -6,9 +6,11 @@ the nearest class mean (NC4); meanwhile test accuracy and robustness still impro
 families of networks on seven data sets, each at the best of 25 learning rates.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -28,11 +30,11 @@ from deepcollapse.studies.charts.collapse import (
     WIDEST,
     collapse_charts,
 )
-from deepcollapse.studies.judging.claim import Claim
+from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import falls_over_terminal_phase, median, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.subjects import Runs, by_subject, each, together
-from deepcollapse.studies.judging.terminal_phase import all_fall, changes, onset_and_end
+from deepcollapse.studies.judging.terminal_phase import Quantity, all_fall, changes, onset_and_end
 from deepcollapse.studies.measured.published_collapse import DATASETS, FAMILIES, accuracy_of, learning_rates, published
 from deepcollapse.studies.study import Scale, ScaleName, Study
 from deepcollapse.training.recipe import Recipe
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from deepcollapse.sweeps.trained import Trained
 
 IMAGES = 100  # that DeepFool perturbs, as published
+FEWEST_EPOCHS = 3  # from TPT onset on, that were measured, for a value at the end to say anything of that phase
 CANDIDATES = 9  # classes beside the decided one that DeepFool considers, as its authors' code does
 
 # ---------------------------------------------------------------- what is trained
@@ -97,28 +100,69 @@ def robustness_at_onset_and_end(trained: "Trained") -> Iterable["Record"]:
 
 
 def best_rates(evidence: Evidence) -> dict[str, Runs]:
-    """The runs of each subject at the learning rate of the best test accuracy at the last epoch.
-
-    Rates at which some seeds came to nothing are passed over where others have more to show.
-    """
+    """The runs of each subject at its best learning rate, without the subjects of which that is not known."""
     kept = {}
     for subject, runs in by_subject(evidence).items():
-        rates: dict[float, list[Finished]] = {}
-        for run in runs:
-            rates.setdefault(run.recipe.rate, []).append(run)
-        most = max(map(len, rates.values()))
-        whole = [found for found in rates.values() if len(found) == most]
-        kept[subject] = whole[0] if len(whole) == 1 else max(whole, key=_last_accuracy)
+        with suppress(MissingEvidence):
+            kept[subject] = at_best_rate(runs)
     return kept
 
 
-def _last_accuracy(runs: Runs) -> float:
-    return float(numpy.mean([run.last("accuracy", "network", "test") for run in runs]))
+def at_best_rate(runs: Runs) -> Runs:
+    """The runs at the learning rate of the best test accuracy at the last epoch.
+
+    Rates at which some seeds came to nothing, or to no test accuracy, are passed over where others have more to show.
+    Raises MissingEvidence where there are several rates and none has a test accuracy.
+    """
+    rates = _by_rate(runs)
+    if len(rates) == 1:
+        return runs
+    accuracies = {rate: _last_accuracies(found) for rate, found in rates.items()}
+    if not any(accuracies.values()):
+        raise MissingEvidence("no run has a test accuracy, and the learning rate is chosen by it")
+    return rates[max(rates, key=lambda rate: (len(accuracies[rate]), sum(accuracies[rate])))]
 
 
-def _over(judge):
-    """A judge of every subject at its best learning rate."""
-    return lambda evidence: each(best_rates(evidence), judge)
+def _by_rate(runs: Runs) -> dict[float, list[Finished]]:
+    rates: dict[float, list[Finished]] = {}
+    for run in runs:
+        rates.setdefault(run.recipe.rate, []).append(run)
+    return rates
+
+
+def _last_accuracies(runs: Runs) -> list[float]:
+    """Test accuracies at the last epoch, of the runs that have one."""
+    return [value for run in runs if (value := _at(run, ACCURACY, run.recipe.epochs)) is not None]
+
+
+def _at(run: Finished, quantity: Quantity, epoch: int) -> float | None:
+    """The value at an epoch; None where it was not measured then, or is undefined."""
+    found: Any = quantity.series(run)
+    return float(found[found.index == epoch].iloc[-1]) if epoch in found.index else None
+
+
+def _over(judge: Callable[[str, Runs], Judgement], *quantities: Quantity) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of every subject at its best learning rate, where the quantities are known at TPT onset and at the end.
+
+    Undefined values are in no series, and the nearest epoch's would stand for them.
+    """
+
+    def judged(subject: str, runs: Runs) -> Judgement:
+        chosen = at_best_rate(runs)
+        reached = [run for run in chosen if run.onset is not None]
+        if 2 * len(reached) >= len(chosen):
+            for run, quantity in product(reached, quantities):
+                _known_at_both_ends(run, quantity)
+        found = judge(subject, chosen)
+        return found if found.runs else replace(found, runs=[run.name for run in chosen])
+
+    return lambda evidence: each(by_subject(evidence), judged)
+
+
+def _known_at_both_ends(run: Finished, quantity: Quantity) -> None:
+    for epoch, when in ((run.onset or 0, "TPT onset"), (run.recipe.epochs, "the end")):
+        if _at(run, quantity, epoch) is None:
+            raise MissingEvidence(f"{quantity.measure} of {quantity.layer} has no value at {when} of run {run.name}")
 
 
 def _difference(onset: float, end: float) -> float:
@@ -141,8 +185,10 @@ def _ratio(onset: float, end: float) -> float:
 def _nearest_mean(subject: str, runs: Runs) -> Judgement:
     test = changes(subject, runs, NC4_TEST, _difference, "change", at_most=0)
     train = falls_over_terminal_phase(subject, runs, NC4_TRAIN.measure)
-    ends = [run.last(NC4_TRAIN.measure) for run in runs if run.onset is not None]
-    if 2 * len(ends) >= len(runs) and settled(ends, at_most=0) == "holds":
+    reached = [run for run in runs if run.onset is not None]
+    ends = [run.last(NC4_TRAIN.measure) for run in reached]
+    watched = all(sum(NC4_TRAIN.series(run).index >= run.onset) >= FEWEST_EPOCHS for run in reached)
+    if watched and 2 * len(ends) >= len(runs) and settled(ends, at_most=0) == "holds":
         train = Judgement(subject, "holds", "0 at the end", {"end": 0.0}, runs=train.runs)
     return together(subject, {"test": test, "train": train})
 
@@ -163,7 +209,7 @@ CLAIMS = (
         "tpt",
         "Training error reaches zero, and the loss goes on falling at zero error.",
         "Cross-entropy with its decay term at the end is at most 0.8 times that at TPT onset.",
-        _over(_zero_error),
+        _over(_zero_error, TRAINED_LOSS, LOSS),
         "figures",
         ours=True,
     ),
@@ -171,57 +217,57 @@ CLAIMS = (
         "nc1",
         "Within-class variability collapses during the terminal phase.",
         f"NC1 {FALLS}.",
-        _over(lambda subject, runs: all_fall(subject, runs, [NC1])),
+        _over(lambda subject, runs: all_fall(subject, runs, [NC1]), NC1),
         "Fig. 6",
     ),
     Claim(
         "nc2-norm",
         "Class means and classifiers become equally long.",
         f"The coefficient of variation of the norms {FALLS}; of both.",
-        _over(lambda subject, runs: all_fall(subject, runs, NORMS)),
+        _over(lambda subject, runs: all_fall(subject, runs, NORMS), *NORMS),
         "Fig. 2",
     ),
     Claim(
         "nc2-angle",
         "Class means and classifiers become equiangular.",
         f"The standard deviation of the cosines {FALLS}; of both.",
-        _over(lambda subject, runs: all_fall(subject, runs, ANGLES)),
+        _over(lambda subject, runs: all_fall(subject, runs, ANGLES), *ANGLES),
         "Fig. 3",
     ),
     Claim(
         "nc2-max",
         "Class means and classifiers reach the widest angle that so many vectors can all have.",
         f"The mean distance of the cosines from -1/(C-1) {FALLS}; of both.",
-        _over(lambda subject, runs: all_fall(subject, runs, WIDEST)),
+        _over(lambda subject, runs: all_fall(subject, runs, WIDEST), *WIDEST),
         "Fig. 4",
     ),
     Claim(
         "nc3",
         "Classifier and class means align.",
         f"NC3, the squared distance between both as matrices of norm 1, {FALLS}.",
-        _over(lambda subject, runs: all_fall(subject, runs, [NC3])),
+        _over(lambda subject, runs: all_fall(subject, runs, [NC3]), NC3),
         "Fig. 5",
     ),
     Claim(
         "nc4",
         "The network comes to decide for the nearest class mean.",
         f"Its disagreement with that rule on test data is no larger than at TPT onset, and on training data {FALLS}, "
-        "or is 0.",
-        _over(_nearest_mean),
+        "or is 0 after at least 3 measured epochs of that phase.",
+        _over(_nearest_mean, NC4_TEST, NC4_TRAIN),
         "Fig. 7",
     ),
     Claim(
         "accuracy",
         "Test accuracy improves in the terminal phase.",
         "Test accuracy at the end is at least that at TPT onset, in the median of seeds.",
-        _over(_accuracy),
+        _over(_accuracy, ACCURACY),
         "+0.35 points in the median; 3 of 21 decline",
     ),
     Claim(
         "robust",
         "So does robustness against adversarial perturbations.",
         "The mean relative norm of DeepFool's perturbations is larger than at TPT onset, in the median of seeds.",
-        _over(_robust),
+        _over(_robust, ROBUSTNESS),
         "+0.025 in the median",
     ),
 )
@@ -261,7 +307,8 @@ def _rates(subjects: Mapping[str, Runs]) -> Chart:
     panels = []
     for subject, runs in subjects.items():
         rates = sorted({run.recipe.rate for run in runs})
-        errors = [1 - _last_accuracy([run for run in runs if run.recipe.rate == rate]) for rate in rates]
+        accuracies = [_last_accuracies(_by_rate(runs)[rate]) for rate in rates]
+        errors = [1 - float(numpy.mean(found)) if found else None for found in accuracies]
         curve = Curve("mean over seeds", rates, errors)
         panels.append(Panel(subject, Axis("learning rate", log=True), Axis("test error at the last epoch"), [curve]))
     return Chart("Learning rates", panels, says="Each subject is judged at its best rate.")
