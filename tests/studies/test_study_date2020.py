@@ -3,13 +3,16 @@
 import copy
 import dataclasses
 
+import pandas
 import pytest
 import torch
 
 from deepcollapse.compression.ternary import train_discrete
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies import date2020, find
+from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.reproduce import Setting, reproduce
+from deepcollapse.training import Recipe
 
 ONE_THREAD = Setting(threads=1)
 
@@ -74,6 +77,20 @@ def test_from_all_zeros_no_single_weight_helps(tmp_path, monkeypatch):
     monkeypatch.setattr(date2020, "train_discrete", from_zeros)
     record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=ONE_THREAD)
     assert verdicts(record)["par"] == {"digits, mlp": "fails"}
+
+
+def test_what_one_data_set_lacks_hinders_no_other(tmp_path):
+    def run(dataset, seed, end):
+        values = {"ternary_largest_rise": -0.1, "ternary_start_loss": 1.0, "ternary_end_loss": end}
+        rows = pandas.DataFrame({"measure": [*values], "value": [*values.values()]})
+        rows = rows.assign(layer="network", split=None, baseline=None, epoch=1)
+        return Finished(Recipe(dataset=dataset, network="mlp", seed=seed), tmp_path / f"{dataset}-{seed}", rows)
+
+    found = [run(dataset, seed, end) for dataset, end in (("iris", 1.0), ("digits", 0.5)) for seed in range(3)]
+    study = find("date2020")
+    claim = next(claim for claim in study.claims if claim.id == "monotone")
+    judged = claim.judged(Evidence(study.scales["smoke"], found)).judgements
+    assert [(one.subject, one.verdict) for one in judged] == [("iris, mlp", "not tested"), ("digits, mlp", "holds")]
 
 
 def test_a_loss_that_rises_once_is_told():

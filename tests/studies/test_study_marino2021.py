@@ -71,6 +71,33 @@ def test_half_a_point_is_allowed_whatever_its_rounding():
         assert marino2021.CLAIMS[0].judged(Evidence(SMOKE, (), {"networks": table})).verdict == verdict
 
 
+def test_what_one_data_set_lacks_hinders_no_other():
+    row = {"network": "mlp", "run": "a", "percent": 99.0, "values": 16, "quantiser": "shared", "product_error": 0.0}
+    row |= {
+        "shac": 0.008,
+        "whole": 0.05,
+        "before": 0.9,
+        "accuracy": 0.9,
+        "drop": 0.0,
+        "least_hac": 0.04,
+        "nonzero": 0.01,
+    }
+    rows = [
+        row | {"dataset": name, "seed": seed} for name, seeds in (("mnist", 1), ("digits", 3)) for seed in range(seeds)
+    ]
+    evidence = Evidence(SMOKE, (), {"networks": pandas.DataFrame(rows)})
+
+    def told(claim):
+        return [(one.subject, one.verdict) for one in marino2021.CLAIMS[claim].judged(evidence).judgements]
+
+    assert told(0) == [("mnist, mlp", "not tested"), ("digits, mlp", "holds")]
+    assert told(1) == [
+        ("matrices of 1024 x 1024", "not tested"),
+        ("mnist, mlp", "holds"),
+        ("digits, mlp", "holds"),
+    ]
+
+
 def test_half_of_a_small_network_is_not_tiny(healthy):
     assert verdict(healthy, "tiny") == "fails"
     assert verdict(healthy, "floor") == "fails"  # sHAC of half the weights takes more than 1/32
@@ -142,9 +169,9 @@ def test_a_product_that_is_off_is_seen():
 def test_hac_below_its_floor_would_be_seen():
     rows = [sizes({"side": 256, "values": 16, "share": share}) for share in (0.01, 0.05, 0.2, 1.0)]
     table = [{"side": 256, "values": 16, **row} for row in rows]
-    assert marino2021._crossing(table).verdict == "holds"
+    assert marino2021._crossing("matrices", table).verdict == "holds"
     table[0]["hac"] = 0.03
-    assert marino2021._crossing(table).verdict == "fails"
+    assert marino2021._crossing("matrices", table).verdict == "fails"
 
 
 @pytest.mark.parametrize("scale", ["laptop", "gpu", "paper"])

@@ -7,7 +7,7 @@ training loss falls. Biases stay as they were trained.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -20,7 +20,8 @@ from deepcollapse.records.charts import Axis, Chart, Curve, Panel, Shown, Table
 from deepcollapse.records.study import Judgement
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import exceeds, median, middle, settled
-from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.judging.subjects import Runs, by_subject, each
 from deepcollapse.studies.study import Scale, Study
 from deepcollapse.sweeps.trained import Trained
 from deepcollapse.training.evaluate import evaluate
@@ -123,57 +124,52 @@ def _row(
 # Claims.
 
 
-def _by_subject(evidence: Evidence) -> Iterator[tuple[str, str, list[Finished]]]:
-    for (dataset, network), runs in evidence.by("dataset", "network").items():
-        yield f"{dataset}, {network}", dataset, runs
+def of_each_subject(judge: Callable[[str, Runs], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of each data set with each network."""
+    return lambda evidence: each(by_subject(evidence), judge)
 
 
-def _accuracies(runs: Iterable[Finished], name: str) -> list[float]:
+def _accuracies(runs: Runs, name: str) -> list[float]:
     return [run.last(f"{name}_accuracy", "network", "test") for run in runs]
 
 
-def judge_par(evidence: Evidence) -> Iterator[Judgement]:
+def judge_par(subject: str, runs: Runs) -> Judgement:
     """Accuracy at full precision less that with ternary weights."""
-    for subject, dataset, runs in _by_subject(evidence):
-        full, ternary = _accuracies(runs, "full_precision"), _accuracies(runs, "ternary")
-        drops = [f - t for f, t in zip(full, ternary, strict=True)]
-        told = f"test accuracy {middle(ternary)}, at full precision {middle(full)}"
-        numbers = {"ternary": median(ternary), "full_precision": median(full), "drop": median(drops)}
-        verdict = settled(drops, at_most=WITHIN.get(dataset, WITHIN_ELSEWHERE) + 1e-12)
-        yield Judgement(subject, verdict, told, numbers, runs=[run.name for run in runs])
+    full, ternary = _accuracies(runs, "full_precision"), _accuracies(runs, "ternary")
+    drops = [f - t for f, t in zip(full, ternary, strict=True)]
+    told = f"test accuracy {middle(ternary)}, at full precision {middle(full)}"
+    numbers = {"ternary": median(ternary), "full_precision": median(full), "drop": median(drops)}
+    verdict = settled(drops, at_most=WITHIN.get(runs[0].recipe.dataset, WITHIN_ELSEWHERE) + 1e-12)
+    return Judgement(subject, verdict, told, numbers)
 
 
-def judge_better(evidence: Evidence) -> Iterator[Judgement]:
+def judge_better(subject: str, runs: Runs) -> Judgement:
     """Test accuracy with ternary weights against that of the network that is only rounded."""
-    for subject, _, runs in _by_subject(evidence):
-        rounded, ternary = _accuracies(runs, "rounded"), _accuracies(runs, "ternary")
-        told = f"test accuracy {middle(ternary)}, of the rounded network {middle(rounded)}"
-        numbers = {"ternary": median(ternary), "rounded": median(rounded)}
-        yield Judgement(subject, exceeds(ternary, rounded), told, numbers, runs=[run.name for run in runs])
+    rounded, ternary = _accuracies(runs, "rounded"), _accuracies(runs, "ternary")
+    told = f"test accuracy {middle(ternary)}, of the rounded network {middle(rounded)}"
+    numbers = {"ternary": median(ternary), "rounded": median(rounded)}
+    return Judgement(subject, exceeds(ternary, rounded), told, numbers)
 
 
-def judge_memory(evidence: Evidence) -> Iterator[Judgement]:
+def judge_memory(subject: str, runs: Runs) -> Judgement:
     """Bytes of the weights in float64 over those of their ternary code."""
-    for subject, _, runs in _by_subject(evidence):
-        before, after = ([run.last(name, "network", None) for run in runs] for name in SIZES)
-        times = [b / a for b, a in zip(before, after, strict=True)]
-        told = f"{middle(times)} times fewer bytes than float64, {middle([t / 2 for t in times])} than float32"
-        numbers = {"times_float64": median(times), "times_float32": median([t / 2 for t in times])}
-        yield Judgement(subject, settled(times, at_least=32), told, numbers, runs=[run.name for run in runs])
+    before, after = ([run.last(name, "network", None) for run in runs] for name in SIZES)
+    times = [b / a for b, a in zip(before, after, strict=True)]
+    told = f"{middle(times)} times fewer bytes than float64, {middle([t / 2 for t in times])} than float32"
+    numbers = {"times_float64": median(times), "times_float32": median([t / 2 for t in times])}
+    return Judgement(subject, settled(times, at_least=32), told, numbers)
 
 
-def judge_monotone(evidence: Evidence) -> Iterator[Judgement]:
+def judge_monotone(subject: str, runs: Runs) -> Judgement:
     """The largest rise of the training loss over all accepted moves of all seeds."""
-    for subject, _, runs in _by_subject(evidence):
-        rise = max(run.last("ternary_largest_rise", "network", None) for run in runs)
-        starts = [run.last("ternary_start_loss", "network", None) for run in runs]
-        ends = [run.last("ternary_end_loss", "network", None) for run in runs]
-        if starts == ends:
-            raise MissingEvidence("no move was accepted, so that none could raise the loss")
-        told = f"largest rise {rise:.3g}; loss from {middle(starts)} to {middle(ends)}"
-        numbers = {"largest_rise": rise, "start_loss": median(starts), "end_loss": median(ends)}
-        verdict = "holds" if rise <= 0 else "fails"
-        yield Judgement(subject, verdict, told, numbers, runs=[run.name for run in runs])
+    rise = max(run.last("ternary_largest_rise", "network", None) for run in runs)
+    starts = [run.last("ternary_start_loss", "network", None) for run in runs]
+    ends = [run.last("ternary_end_loss", "network", None) for run in runs]
+    if starts == ends:
+        raise MissingEvidence("no move was accepted, so that none could raise the loss")
+    told = f"largest rise {rise:.3g}; loss from {middle(starts)} to {middle(ends)}"
+    numbers = {"largest_rise": rise, "start_loss": median(starts), "end_loss": median(ends)}
+    return Judgement(subject, "holds" if rise <= 0 else "fails", told, numbers)
 
 
 CLAIMS = (
@@ -181,7 +177,7 @@ CLAIMS = (
         "par",
         "ternary networks are at par with those trained by back-propagation",
         "test accuracy within 2 points of full precision on iris and digits, 3 on MNIST; median over seeds",
-        judge_par,
+        of_each_subject(judge_par),
         paper="errors “at par” (abstract)",
         ours=True,
     ),
@@ -189,14 +185,14 @@ CLAIMS = (
         "better",
         "the search gains over a network that is only rounded",
         "test accuracy above that of the rounded network, at every seed of either",
-        judge_better,
+        of_each_subject(judge_better),
         ours=True,
     ),
     Claim(
         "memory",
         "ternary weights take far less memory",
         "bytes of the stored code, headers included, at most 1/32 of the weights in float64",
-        judge_memory,
+        of_each_subject(judge_memory),
         paper="32 times less than float64",
         ours=True,
     ),
@@ -204,7 +200,7 @@ CLAIMS = (
         "monotone",
         "the training loss never rises",
         "no accepted move raises the loss, over all seeds",
-        judge_monotone,
+        of_each_subject(judge_monotone),
     ),
 )
 
@@ -216,9 +212,9 @@ NETWORKS = (("full precision", "full_precision"), ("rounded", "rounded"), ("tern
 
 def show(evidence: Evidence) -> Iterator[Shown]:
     """Accuracy and memory of the three networks, as a picture and as a table."""
-    subjects = list(_by_subject(evidence))
+    subjects = by_subject(evidence)
     panels = []
-    for subject, _, runs in subjects:
+    for subject, runs in subjects.items():
         seeds = [run.recipe.seed for run in runs]
         curves = [Curve(name, seeds, _accuracies(runs, key), kind="points") for name, key in NETWORKS]
         panels.append(Panel(subject, Axis("seed"), Axis("test accuracy"), curves))
@@ -229,11 +225,11 @@ def show(evidence: Evidence) -> Iterator[Shown]:
     )
     columns = ("data and network", *(f"accuracy, {name}" for name, _ in NETWORKS))
     columns += ("float64, bytes", "ternary, bytes", "times")
-    rows = [_told(subject, runs) for subject, _, runs in subjects]
+    rows = [_told(subject, runs) for subject, runs in subjects.items()]
     yield Table("Accuracy and memory, medians over seeds", columns, rows)
 
 
-def _told(subject: str, runs: Sequence[Finished]) -> list[str | float | None]:
+def _told(subject: str, runs: Runs) -> list[str | float | None]:
     accuracies = [median(_accuracies(runs, key)) for _, key in NETWORKS]
     sizes = [median([run.last(name, "network", None) for run in runs]) for name in SIZES]
     if None in sizes:

@@ -6,7 +6,7 @@ reports down to 0.6 % of the space of dense layers, 5.44 % of whole networks, wi
 the space. Its fourth and third benchmarks, DeepDTA on KIBA and DAVIS, are regression, and are left out here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from deepcollapse.studies.charts.coded import show
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import median, middle, settled, worst
 from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.measured.coded_matrices import SIDE, matrices
 from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Computation, Scale, Study, Task
@@ -28,6 +29,7 @@ TINY, POINTS = 0.01, 0.5 + 1e-9  # differences of accuracies are rounded
 HAC_FLOOR = 1 / 32
 ROUNDING = 1e-5  # of float32 sums over some thousand products, relative to the sum of their magnitudes
 NETWORKS, MATRICES = "networks", "matrices"
+Rows = list[dict[str, Any]]
 # ---------------------------------------------------------------- what is trained and computed
 
 
@@ -83,41 +85,59 @@ COMPUTATIONS = (Computation(NETWORKS, networks), Computation(MATRICES, matrices)
 # ---------------------------------------------------------------- what is claimed
 
 
-def subjects(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+def subjects(evidence: Evidence) -> dict[str, Rows]:
     """The rows of each data set with each network."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, Rows] = {}
     for row in rows(evidence.table(NETWORKS)):
         found.setdefault(f"{row['dataset']}, {row['network']}", []).append(row)
     return found
 
 
-def rows(table: "pandas.DataFrame") -> list[dict[str, Any]]:
+def rows(table: "pandas.DataFrame") -> Rows:
     """A table as a list of rows."""
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
-def _tiny(evidence: Evidence) -> Iterable[Judgement]:
-    for subject, own in subjects(evidence).items():
-        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in own:
-            groups.setdefault((row["percent"], row["values"], row["quantiser"]), []).append(row)
-        small = {key: found for key, found in groups.items() if settled(_of(found, "shac"), at_most=TINY) == "holds"}
-        if not small:
-            least = min(groups.values(), key=lambda found: median(_of(found, "shac")) or 1.0)
-            told = f"sHAC takes {middle([100 * value for value in _of(least, 'shac')])} % at the least"
-            yield Judgement(subject, "fails", told, {"occupancy": median(_of(least, "shac"))}, runs=_runs(own))
-            continue
-        # The mildest of those that are small enough: chosen by size, never by test accuracy.
-        (percent, values, quantiser), found = max(small.items(), key=lambda item: median(_of(item[1], "shac")) or 0.0)
-        drops = _of(found, "drop")
-        told = (
-            f"{percent:g} % pruned, {values} values ({quantiser}): sHAC takes "
-            f"{middle([100 * value for value in _of(found, 'shac')])} %, the whole network "
-            f"{middle([100 * value for value in _of(found, 'whole')])} %; accuracy falls by {middle(drops)} points "
-            f"from {100 * (median(_of(found, 'before')) or 0):.4g} %"
+def of_networks(judge: Callable[[str, Rows], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of each data set with each network."""
+    return lambda evidence: each_group(subjects(evidence), judge)
+
+
+def of_matrices_and_networks(
+    of_matrices: Callable[[str, Rows], Judgement], judge: Callable[[str, Rows], Judgement]
+) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of the matrices, and of networks where any were coded; neither hinders the other."""
+
+    def judged(evidence: Evidence) -> Iterable[Judgement]:
+        yield from each_group(
+            {f"matrices of {SIDE} x {SIDE}": evidence}, lambda subject, e: of_matrices(subject, rows(e.table(MATRICES)))
         )
-        numbers = {name: median(_of(found, name)) for name in ("shac", "whole", "drop", "before", "accuracy")}
-        yield Judgement(subject, settled(drops, at_most=POINTS), told, numbers, runs=_runs(own))
+        if NETWORKS in evidence.tables:
+            yield from each_group(subjects(evidence), judge)
+
+    return judged
+
+
+def _tiny(subject: str, own: Rows) -> Judgement:
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in own:
+        groups.setdefault((row["percent"], row["values"], row["quantiser"]), []).append(row)
+    small = {key: found for key, found in groups.items() if settled(_of(found, "shac"), at_most=TINY) == "holds"}
+    if not small:
+        least = min(groups.values(), key=lambda found: median(_of(found, "shac")) or 1.0)
+        told = f"sHAC takes {middle([100 * value for value in _of(least, 'shac')])} % at the least"
+        return Judgement(subject, "fails", told, {"occupancy": median(_of(least, "shac"))}, runs=_runs(own))
+    # The mildest of those that are small enough: chosen by size, never by test accuracy.
+    (percent, values, quantiser), found = max(small.items(), key=lambda item: median(_of(item[1], "shac")) or 0.0)
+    drops = _of(found, "drop")
+    told = (
+        f"{percent:g} % pruned, {values} values ({quantiser}): sHAC takes "
+        f"{middle([100 * value for value in _of(found, 'shac')])} %, the whole network "
+        f"{middle([100 * value for value in _of(found, 'whole')])} %; accuracy falls by {middle(drops)} points "
+        f"from {100 * (median(_of(found, 'before')) or 0):.4g} %"
+    )
+    numbers = {name: median(_of(found, name)) for name in ("shac", "whole", "drop", "before", "accuracy")}
+    return Judgement(subject, settled(drops, at_most=POINTS), told, numbers, runs=_runs(own))
 
 
 def _of(found: Iterable[Mapping[str, Any]], name: str) -> list[float]:
@@ -132,19 +152,17 @@ def _verdict(holds: bool) -> Verdict:
     return "holds" if holds else "fails"
 
 
-def _floor(evidence: Evidence) -> Iterable[Judgement]:
-    yield _crossing(rows(evidence.table(MATRICES)))
-    for subject, own in subjects(evidence).items() if NETWORKS in evidence.tables else ():
-        hac, sparsest = min(_of(own, "least_hac")), min(own, key=lambda row: row["shac"])
-        told = (
-            f"HAC takes {100 * hac:.4g} % of a layer at the least; sHAC {100 * sparsest['shac']:.3g} % of all at "
-            f"{100 * sparsest['nonzero']:.3g} % non-zeros"
-        )
-        numbers = {"hac": hac, "shac": sparsest["shac"], "nonzero": sparsest["nonzero"]}
-        yield Judgement(subject, _verdict(hac >= HAC_FLOOR > sparsest["shac"]), told, numbers, runs=_runs(own))
+def _floor(subject: str, own: Rows) -> Judgement:
+    hac, sparsest = min(_of(own, "least_hac")), min(own, key=lambda row: row["shac"])
+    told = (
+        f"HAC takes {100 * hac:.4g} % of a layer at the least; sHAC {100 * sparsest['shac']:.3g} % of all at "
+        f"{100 * sparsest['nonzero']:.3g} % non-zeros"
+    )
+    numbers = {"hac": hac, "shac": sparsest["shac"], "nonzero": sparsest["nonzero"]}
+    return Judgement(subject, _verdict(hac >= HAC_FLOOR > sparsest["shac"]), told, numbers, runs=_runs(own))
 
 
-def _crossing(found: list[dict[str, Any]]) -> Judgement:
+def _crossing(subject: str, found: Rows) -> Judgement:
     verdicts, told, numbers = [], [], {}
     for values in sorted({row["values"] for row in found}):
         own = sorted((row for row in found if row["values"] == values), key=lambda row: row["nonzero"])
@@ -160,25 +178,25 @@ def _crossing(found: list[dict[str, Any]]) -> Judgement:
         told.append(f"{values} values: sHAC is smaller up to {last:.3g} (bounds: {low:.3g} to {high:.3g})")
         numbers |= {f"{values} values: crossing": last, f"{values} values: least HAC": hac}
     said = "share of non-zeros; " + "; ".join(told)
-    return Judgement(f"matrices of {SIDE} x {SIDE}", worst(verdicts), said, numbers)
+    return Judgement(subject, worst(verdicts), said, numbers)
 
 
-def _bound(evidence: Evidence) -> Iterable[Judgement]:
-    found = rows(evidence.table(MATRICES))
+def _bound_of_matrices(subject: str, found: Rows) -> Judgement:
     most = max(row[form] / row[f"{form}_bound"] for row in found for form in ("hac", "shac"))
     told = f"sizes are at most {most:.4g} of their bounds over {len(found)} matrices"
-    yield Judgement(f"matrices of {SIDE} x {SIDE}", _verdict(most <= 1), told, {"size over bound": most})
-    for subject, own in subjects(evidence).items() if NETWORKS in evidence.tables else ():
-        most = {form: max(_of(own, f"{form}_of_bound")) for form in ("hac", "shac")}
-        told = f"HAC takes at most {most['hac']:.4g} and sHAC {most['shac']:.4g} of its bound, of every layer"
-        yield Judgement(subject, _verdict(max(most.values()) <= 1), told, most, runs=_runs(own))
+    return Judgement(subject, _verdict(most <= 1), told, {"size over bound": most})
 
 
-def _dot(evidence: Evidence) -> Iterable[Judgement]:
-    for subject, own in subjects(evidence).items():
-        error = max(_of(own, "product_error"))
-        told = f"products differ by at most {error:.2g} of |x| |W| from dense ones in float64, in HAC and sHAC"
-        yield Judgement(subject, _verdict(error <= ROUNDING), told, {"error": error}, runs=_runs(own))
+def _bound(subject: str, own: Rows) -> Judgement:
+    most = {form: max(_of(own, f"{form}_of_bound")) for form in ("hac", "shac")}
+    told = f"HAC takes at most {most['hac']:.4g} and sHAC {most['shac']:.4g} of its bound, of every layer"
+    return Judgement(subject, _verdict(max(most.values()) <= 1), told, most, runs=_runs(own))
+
+
+def _dot(subject: str, own: Rows) -> Judgement:
+    error = max(_of(own, "product_error"))
+    told = f"products differ by at most {error:.2g} of |x| |W| from dense ones in float64, in HAC and sHAC"
+    return Judgement(subject, _verdict(error <= ROUNDING), told, {"error": error}, runs=_runs(own))
 
 
 CLAIMS = (
@@ -187,7 +205,7 @@ CLAIMS = (
         "Fully connected layers fit in less than a hundredth of their space without loss of accuracy.",
         "As sHAC, pruned and shared, they take at most 1 % of dense float32 at a drop of test accuracy of at most 0.5 "
         "points, at the mildest setting that is so small.",
-        _tiny,
+        of_networks(_tiny),
         "0.6 % of fully connected layers, 5.44 % of whole networks",
     ),
     Claim(
@@ -195,14 +213,19 @@ CLAIMS = (
         "HAC never takes less than 1/32, sHAC does where few weights are left.",
         "HAC at least 1/32 everywhere, sHAC below it at the sparsest; they change places where the bounds on Huffman "
         "codes allow it.",
-        _floor,
+        of_matrices_and_networks(_crossing, _floor),
     ),
-    Claim("bound", "Space is bounded in terms of sparsity and number of values.", "No container exceeds it.", _bound),
+    Claim(
+        "bound",
+        "Space is bounded in terms of sparsity and number of values.",
+        "No container exceeds it.",
+        of_matrices_and_networks(_bound_of_matrices, _bound),
+    ),
     Claim(
         "dot",
         "Products are computed from the compressed form.",
         f"They equal dense products to rounding: within {ROUNDING:g} of |x| |W|.",
-        _dot,
+        of_networks(_dot),
     ),
 )
 
