@@ -183,6 +183,49 @@ def test_distance_does_not_follow_variation_within_random_groups(runs, tmp_path,
     assert verdict("bound", Evidence(SMOKE, runs, {"stationary": longer})) == "fails"
 
 
+def layers(**changes):
+    """Layers of three seeds at stationary points, at which the distance is the variation over decay, a tenth of it."""
+    rows = [{"dataset": "digits", "seed": seed, "decay": 0.1**k} for seed in range(3) for k in range(1, 7)]
+    table = pandas.DataFrame(rows).assign(layer="blocks.0", norm=1e9, stationarity_residual=1e-9, input_variation=1.0)
+    table = table.assign(distance=0.1 / table["decay"], bound_cross=1e9, bound_product=1e9, bound_variability=1e9)
+    return table.assign(**changes)
+
+
+def of_stationary(name, table):
+    return CLAIMS[name].judged(Evidence(SMOKE, (), {"stationary": table})).judgements
+
+
+def test_layers_far_from_a_stationary_point_say_nothing_of_it():
+    assert layers()["distance"].min() == pytest.approx(1)
+    whole = layers(norm=10.0)
+    far = layers(norm=10.0, stationarity_residual=0.02, distance=1.0)
+    assert [of_stationary("proportional", table)[0].verdict for table in (whole, pandas.concat([whole, far]))] == [
+        "holds",
+        "holds",
+    ]
+    assert of_stationary("proportional", far)[0].verdict == "not tested"
+
+
+def test_bounds_that_are_undefined_are_not_kept():
+    assert of_stationary("bound", layers())[0].verdict == "holds"
+    (judged,) = of_stationary("bound", layers(bound_product=float("nan")))
+    assert (judged.verdict, judged.why) == (
+        "not tested",
+        "18 of 54 bounds, or the distances they are for, are undefined",
+    )
+    broken = layers(bound_product=float("nan"), bound_cross=0.5)
+    assert of_stationary("bound", broken)[0].verdict == "fails"
+    other = layers(dataset="other", bound_cross=float("nan"))
+    found = of_stationary(
+        "bound", pandas.concat([layers(dataset="one", stationarity_residual=1.0), other, layers(dataset="two")])
+    )
+    assert [(one.subject, one.verdict) for one in found] == [
+        ("one, mlp with tanh", "not tested"),
+        ("other, mlp with tanh", "not tested"),
+        ("two, mlp with tanh", "holds"),
+    ]
+
+
 def test_classes_of_one_side_each_leave_no_rank_to_their_modes(tmp_path, monkeypatch):
     """The first bit is told by a linear map, and the rank is that of the classes."""
     monkeypatch.setattr(modes, "parity", lambda bits: bits[:, 0])

@@ -9,7 +9,7 @@ The sweep trains plain networks, without normalisation, at several decays. What 
 there: smaller tanh networks on the same images are taken to them by L-BFGS.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,21 @@ import pandas
 
 from deepcollapse.records import Record
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.charts.over_decay import CUT, CUT_TO_K, VARIATION, logarithms, show
+from deepcollapse.studies.charts.over_decay import (
+    CUT,
+    CUT_TO_K,
+    NEARLY_STATIONARY,
+    VARIATION,
+    logarithms,
+    near_stationary,
+    show,
+)
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import median, middle, settled, worst
 from deepcollapse.studies.judging.evidence import Evidence, Finished
-from deepcollapse.studies.judging.over_settings import all_fall, points
+from deepcollapse.studies.judging.of_tables import each_group
+from deepcollapse.studies.judging.over_settings import alive, all_fall, points
+from deepcollapse.studies.judging.subjects import Runs, by_subject, each
 from deepcollapse.studies.measured import stationary_networks as stationary
 from deepcollapse.studies.measured.modes import MODES, judge_modes
 from deepcollapse.studies.measured.table import computed
@@ -34,7 +44,6 @@ from deepcollapse.training.objective import loss_function
 from deepcollapse.training.recipe import Recipe
 
 RANKS = ("rank_at_one_percent_weight", "effective_rank_weight")
-NEARLY_STATIONARY = 1e-2
 DROP = 0.005 + 1e-12  # differences of accuracies are rounded
 
 
@@ -105,51 +114,40 @@ def _seconds(scale: Scale) -> float:
     return 2.0 * len(scale.datasets) * len(scale.seeds) * len(scale["stationary_decays"])
 
 
-def alive(runs: Sequence[Finished]) -> list[Finished]:
-    """The runs whose weights decay did not take away: a zero network has no rank to speak of."""
-    norm = "frobenius_norm_weight"
-    found = []
-    for run in runs:
-        lengths = [run.series(norm, layer, None) for layer in run.layers_with(norm)]
-        if all(float(length.iloc[-1]) > 0.01 * float(length.iloc[0]) for length in lengths):
-            found.append(run)
-    return found
+def of_the_living(judge: Callable[[str, Runs], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of the runs of each data set and network that are alive, which says how many are not."""
 
-
-def subjects(evidence: Evidence) -> Iterator[tuple[str, list[Finished], str]]:
-    """The runs of each data set and network that are alive, and in words how many are not."""
-    for (dataset, network), runs in evidence.by("dataset", "network").items():
+    def judged(subject: str, runs: Runs) -> Judgement:
         kept = alive(runs)
         dead = len(runs) - len(kept)
         told = f"; {dead} of {len(runs)} networks, whose weights decay took away, left out" if dead else ""
-        yield f"{dataset}, {network}", kept, told
+        found = judge(subject, kept)
+        return replace(found, measured=found.measured + told)
+
+    return lambda evidence: each(by_subject(evidence), judged)
 
 
-def rank_falls(evidence: Evidence) -> Iterator[Judgement]:
+def rank_falls(subject: str, runs: Runs) -> Judgement:
     """Both ranks of every hidden layer's weight, over decay."""
-    for subject, runs, dead in subjects(evidence):
-        layers = runs[0].layers_with(RANKS[0]) if runs else ()
-        quantities = {
-            f"{name.removesuffix('_weight').replace('_', ' ')} of {layer}": points(
-                runs, "decay", lambda run, name=name, layer=layer: run.last(name, layer, None)
-            )
-            for name in RANKS
-            for layer in layers
-        }
-        judged = all_fall(subject, _some(quantities), "decay", runs)
-        yield replace(judged, measured=judged.measured + dead)
+    layers = runs[0].layers_with(RANKS[0]) if runs else ()
+    quantities = {
+        f"{name.removesuffix('_weight').replace('_', ' ')} of {layer}": points(
+            runs, "decay", lambda run, name=name, layer=layer: run.last(name, layer, None)
+        )
+        for name in RANKS
+        for layer in layers
+    }
+    return all_fall(subject, _some(quantities), "decay", runs)
 
 
-def variation_falls(evidence: Evidence) -> Iterator[Judgement]:
+def variation_falls(subject: str, runs: Runs) -> Judgement:
     """The relative total cluster variation of every hidden layer's output, over decay."""
-    for subject, runs, dead in subjects(evidence):
-        layers = [layer for layer in runs[0].layers_with(VARIATION) if layer != "head.input"] if runs else []
-        quantities = {
-            f"relative TCV of {layer}": points(runs, "decay", lambda run, layer=layer: run.last(VARIATION, layer))
-            for layer in layers
-        }
-        judged = all_fall(subject, _some(quantities), "decay", runs)
-        yield replace(judged, measured=judged.measured + dead)
+    layers = [layer for layer in runs[0].layers_with(VARIATION) if layer != "head.input"] if runs else []
+    quantities = {
+        f"relative TCV of {layer}": points(runs, "decay", lambda run, layer=layer: run.last(VARIATION, layer))
+        for layer in layers
+    }
+    return all_fall(subject, _some(quantities), "decay", runs)
 
 
 def _some(quantities: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -158,59 +156,67 @@ def _some(quantities: Mapping[str, Any]) -> Mapping[str, Any]:
     return quantities
 
 
-def bounded(evidence: Evidence) -> Iterator[Judgement]:
+def of_stationary(judge: Callable[[str, Any], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of the networks at stationary points, of each data set."""
+    return lambda evidence: each_group(
+        {f"{name}, mlp with tanh": rows for name, rows in evidence.table("stationary").groupby("dataset")}, judge
+    )
+
+
+def bounded(subject: str, rows: pandas.DataFrame) -> Judgement:
     """Distance to rank K and its bounds, wherever what is left of the gradient is small."""
-    for dataset, rows in evidence.table("stationary").groupby("dataset"):
-        near: Any = rows[rows["stationarity_residual"] < NEARLY_STATIONARY]
-        if not len(near):
-            raise MissingEvidence("no layer came near a stationary point")
-        share, tightest = len(near) / len(rows), near["bound_cross"]
-        broken = sum(int((near["distance"] > near[bound] * (1 + 1e-9)).sum()) for bound in stationary.BOUNDS)
-        ratio = float((near["distance"] / tightest).max())
-        told = (
-            f"{broken} of {3 * len(near)} bounds are broken, over {len(near)} of {len(rows)} layers ({share:.0%}) "
-            f"whose residual is below {NEARLY_STATIONARY:g}; distance over the tightest bound is "
-            f"{float((near['distance'] / tightest).median()):.2g} in the median and {ratio:.2g} at most"
-        )
-        informative = float((tightest < near["norm"]).mean())
-        numbers = {"broken": broken, "share_near": share, "tightest": ratio, "share_below_norm": informative}
-        yield Judgement(f"{dataset}, mlp with tanh", "fails" if broken else "holds", told, numbers)
+    near = near_stationary(rows)
+    if not len(near):
+        raise MissingEvidence("no layer came near a stationary point")
+    share, tightest = len(near) / len(rows), near["bound_cross"]
+    broken = sum(int((near["distance"] > near[bound] * (1 + 1e-9)).sum()) for bound in stationary.BOUNDS)
+    unknown = sum(int((near["distance"] + near[bound]).isna().sum()) for bound in stationary.BOUNDS)
+    if unknown and not broken:
+        raise MissingEvidence(f"{unknown} of {3 * len(near)} bounds, or the distances they are for, are undefined")
+    over = near["distance"] / tightest
+    told = (
+        f"{broken} of {3 * len(near)} bounds are broken, over {len(near)} of {len(rows)} layers ({share:.0%}) "
+        f"whose residual is below {NEARLY_STATIONARY:g}; distance over the tightest bound is "
+        f"{float(over.median()):.2g} in the median and {float(over.max()):.2g} at most"
+    )
+    informative = float((tightest < near["norm"]).mean())
+    numbers = {"broken": broken, "share_near": share, "tightest": float(over.max()), "share_below_norm": informative}
+    return Judgement(subject, "fails" if broken else "holds", told, numbers)
 
 
-def proportional(evidence: Evidence) -> Iterator[Judgement]:
+def proportional(subject: str, rows: pandas.DataFrame) -> Judgement:
     """Log distance to rank K against log TCV over decay, all hidden layers and decays of a seed together."""
-    for dataset, rows in evidence.table("stationary").groupby("dataset"):
-        slopes, correlations = [], []
-        for _, of_seed in rows.groupby("seed"):
-            x, y = logarithms(of_seed)
-            if len(x) >= 5:
-                slopes.append(float(numpy.polyfit(x, y, 1)[0]))
-                correlations.append(float(numpy.corrcoef(x, y)[0, 1]))
-        verdict = worst([settled(slopes, at_least=0.5, at_most=1.5), settled(correlations, at_least=0.8)])
-        told = f"slope {middle(slopes)}, correlation {middle(correlations)}"
-        numbers = {"slope": median(slopes), "correlation": median(correlations), "seeds": len(slopes)}
-        yield Judgement(f"{dataset}, mlp with tanh", verdict, told, numbers)
+    slopes, correlations = [], []
+    for _, of_seed in rows.groupby("seed"):
+        x, y = logarithms(of_seed)
+        if len(x) >= 5:
+            slopes.append(float(numpy.polyfit(x, y, 1)[0]))
+            correlations.append(float(numpy.corrcoef(x, y)[0, 1]))
+    verdict = worst([settled(slopes, at_least=0.5, at_most=1.5), settled(correlations, at_least=0.8)])
+    near = len(near_stationary(rows))
+    told = f"slope {middle(slopes)}, correlation {middle(correlations)}; {near} of {len(rows)} layers are near"
+    numbers = {"slope": median(slopes), "correlation": median(correlations), "seeds": len(slopes), "near": near}
+    return Judgement(subject, verdict, f"{told} a stationary point", numbers)
 
 
-def truncation_is_free(evidence: Evidence) -> Iterator[Judgement]:
+def truncation_is_free(subject: str, runs: Runs) -> Judgement:
     """What a cut of every hidden layer to rank K costs, at the decay of best accuracy and without decay."""
-    for subject, runs, dead in subjects(evidence):
-        whole, lost = (points_of(runs, measure) for measure in ("accuracy", CUT_TO_K))
-        at = max(whole, key=lambda decay: median([*whole[decay].values()]) or 0.0, default=0.0)
-        if 0.0 not in whole:
-            raise MissingEvidence("no run without decay to compare with")
-        drops = {
-            decay: {seed: whole[decay][seed] - value for seed, value in found.items()} for decay, found in lost.items()
-        }
-        more = [drops[0.0][seed] - drop for seed, drop in drops[at].items() if seed in drops[0.0]]
-        chosen, without = [*drops[at].values()], [*drops[0.0].values()]
-        verdict = worst([settled(chosen, at_most=DROP), settled(more, at_least=1e-9)])
-        told = (
-            f"accuracy falls by {_percent(chosen)} points at decay {at:g}, that of best accuracy, and by "
-            f"{_percent(without)} points without decay"
-        )
-        numbers = {"decay": at, "drop": median(chosen), "drop_without_decay": median(without)}
-        yield Judgement(subject, verdict, told + dead, numbers, runs=[run.name for run in runs])
+    whole, lost = (points_of(runs, measure) for measure in ("accuracy", CUT_TO_K))
+    at = max(whole, key=lambda decay: median([*whole[decay].values()]) or 0.0, default=0.0)
+    if 0.0 not in whole:
+        raise MissingEvidence("no run without decay to compare with")
+    drops = {
+        decay: {seed: whole[decay][seed] - value for seed, value in found.items()} for decay, found in lost.items()
+    }
+    more = [drops[0.0][seed] - drop for seed, drop in drops[at].items() if seed in drops[0.0]]
+    chosen, without = [*drops[at].values()], [*drops[0.0].values()]
+    verdict = worst([settled(chosen, at_most=DROP), settled(more, at_least=1e-9)])
+    told = (
+        f"accuracy falls by {_percent(chosen)} points at decay {at:g}, that of best accuracy, and by "
+        f"{_percent(without)} points without decay"
+    )
+    numbers = {"decay": at, "drop": median(chosen), "drop_without_decay": median(without)}
+    return Judgement(subject, verdict, told, numbers, runs=[run.name for run in runs])
 
 
 def points_of(runs: Sequence[Finished], measure: str) -> dict[float, dict[int, float]]:
@@ -231,14 +237,14 @@ CLAIMS = (
         "As weight decay grows, the rank of each layer falls.",
         "The number of singular values above 1 % of the first and the effective rank of every hidden layer's weight "
         "fall with decay: rank correlation at most -0.8 over at least five decays, median over seeds.",
-        rank_falls,
+        of_the_living(rank_falls),
     ),
     Claim(
         "tcv-decay",
         "As weight decay grows, so does the collapse of hidden layers: their total cluster variation falls.",
         "The relative total cluster variation of every hidden layer's output falls with decay: rank correlation at "
         "most -0.8 over at least five decays, median over seeds.",
-        variation_falls,
+        of_the_living(variation_falls),
         ours=True,
     ),
     Claim(
@@ -246,14 +252,14 @@ CLAIMS = (
         "The distance of a layer's weight to rank K is bounded through total cluster variation and decay.",
         "The distance is at most each of three bounds, with what is left of the gradient added, at every layer of "
         "every network whose relative residual is below 0.01.",
-        bounded,
+        of_stationary(bounded),
     ),
     Claim(
         "proportional",
         "Rank collapse is proportional to within-class variability.",
-        "At stationary points the slope of the log distance to rank K over log TCV / decay, all hidden layers and "
-        "decays together, lies between 0.5 and 1.5, with a correlation of at least 0.8.",
-        proportional,
+        "At layers whose relative residual is below 0.01 the slope of the log distance to rank K over log TCV / decay, "
+        "all hidden layers and decays together, lies between 0.5 and 1.5, with a correlation of at least 0.8.",
+        of_stationary(proportional),
         ours=True,
     ),
     Claim(
@@ -261,7 +267,7 @@ CLAIMS = (
         "Removing small singular values after training keeps performance.",
         "With every hidden layer cut to rank K, test accuracy falls by at most 0.5 points at the decay of best "
         "accuracy, and the same cut costs more without decay.",
-        truncation_is_free,
+        of_the_living(truncation_is_free),
     ),
     Claim(
         "modes",

@@ -25,6 +25,17 @@ def points(runs: Sequence[Finished], setting: str, value: Callable[[Finished], f
     return {seed: sorted(pairs) for seed, pairs in found.items()}
 
 
+def alive(runs: Sequence[Finished]) -> list[Finished]:
+    """The runs whose weights decay did not take away: a zero network has no rank to speak of."""
+    norm = "frobenius_norm_weight"
+    found = []
+    for run in runs:
+        lengths = [run.series(norm, layer, None) for layer in run.layers_with(norm)]
+        if all(float(length.iloc[-1]) > 0.01 * float(length.iloc[0]) for length in lengths):
+            found.append(run)
+    return found
+
+
 def all_fall(subject: str, quantities: Mapping[str, Points], name: str, runs: Sequence[Finished]) -> Judgement:
     """Whether every one of several quantities falls with a setting; the weakest is named.
 
