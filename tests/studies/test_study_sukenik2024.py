@@ -78,6 +78,9 @@ def test_at_smoke_scale_every_claim_has_a_verdict_and_the_phenomenon_is_seen(rec
     verdicts = {claim.id: claim.verdict for claim in record.claims}
     assert [*verdicts] == ["two", "beyond", "dnc1", "dnc2", "graph", "decay", "width", "rate", "real"]
     assert [*record.failures] == []
+    # With as many steps for each rate p is below 0.01: low rates had not come as far. With rate times steps alike it is
+    # 0.9 at smoke scale.
+    assert verdicts.pop("rate") == "fails"
     assert set(verdicts.values()) == {"holds"}, [(c.id, [*c.judgements]) for c in record.claims if c.verdict != "holds"]
 
 
@@ -246,6 +249,24 @@ def test_heads_that_learn_nothing_are_trivial_and_not_of_low_rank(tmp_path):
     assert real.measured == (
         "at no decay above 0.1 do networks reach 99 % training accuracy with every class; 6 trivial of 6 networks"
     )
+
+
+def test_descents_at_all_rates_come_equally_far():
+    for scale in STUDY.scales.values():
+        model = scale["model"]
+        solvers = model.parts()["rate"].solvers
+        assert [solver.rate for solver in solvers] == list(model.rates)
+        assert [s.rate * s.steps for s in solvers] == pytest.approx([model.rate * model.steps] * len(solvers), rel=1e-3)
+
+
+def test_ranks_that_differ_with_the_rate_are_told_from_those_that_differ_with_the_start():
+    row = {"part": "rate", "num_classes": 10, "depth": 4, "width": 20, "kind": "low-rank"}
+    rates = (0.02, 0.05, 0.1, 0.2)
+    rows = [row | {"rate": rate, "mean_rank": 7 + 0.1 * start} for rate in rates for start in range(8)]
+    table = pandas.DataFrame(rows)
+    moved = table.assign(mean_rank=table["mean_rank"] + 5 * table["rate"])
+    for found, verdict in ((table, "fails"), (moved, "holds")):
+        assert verdict_of("rate", Evidence(SMOKE, tables={"descents": found})).verdict == verdict
 
 
 def test_groups_share_out_the_starts_and_leave_out_what_is_undefined():

@@ -91,8 +91,8 @@ CLAIMS = (
     Claim(
         "rate",
         "The learning rate moves the rank.",
-        "Over at least 4 rates the ranks differ beyond the spread over starts: Kruskal and Wallis's test gives p < "
-        "0.01. In which direction is not claimed.",
+        "Over at least 4 rates, rate times steps being the same for all, the ranks differ beyond the spread over "
+        "starts: Kruskal and Wallis's test gives p < 0.01. In which direction is not claimed.",
         judge_rate,
         ours=True,
     ),

@@ -1,6 +1,6 @@
 """What descents of the deep unconstrained-features model say on the claims that are made of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ from deepcollapse.records.study import Judgement
 from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.measured.deep_descents import (
     GROUPS,
     average_rank,
@@ -30,40 +31,46 @@ def _sizes(row: Any) -> str:
     return f"{row['num_classes']} classes, {row['depth']} layers, width {row['width']}"
 
 
-def _problems(table: pandas.DataFrame, part: str) -> Iterator[tuple[str, pandas.DataFrame]]:
+def _problems(table: pandas.DataFrame, part: str) -> dict[str, pandas.DataFrame]:
     """The descents of each size of problem in a part, under its name."""
-    for _, rows in of_part(table, part).groupby(["num_classes", "depth", "width"], sort=False):
-        yield _sizes(rows.iloc[0]), rows
+    groups = of_part(table, part).groupby(["num_classes", "depth", "width"], sort=False)
+    return {_sizes(rows.iloc[0]): rows for _, rows in groups}
 
 
-def judge_two(evidence: Evidence) -> Iterator[Judgement]:
+def judge_two(evidence: Evidence) -> Iterable[Judgement]:
     """The lowest loss over that of collapse. Where no descent came near it, nothing was found out."""
-    for subject, rows in _problems(evidence.table("descents"), "two"):
-        ended = rows[rows["kind"] != "diverged"]["loss_ratio"].tolist()
-        if len(ended) < FEWEST_STARTS:
-            why = f"the criterion is for at least {FEWEST_STARTS} starts, and {len(ended)} came to their end"
-            yield Judgement(subject, "not tested", "", why=why)
-            continue
-        best = min(ended)
-        near = sum(abs(ratio - 1) < 1e-2 for ratio in ended)
-        verdict = "fails" if best < 1 - 1e-6 else "holds" if near else "inconclusive"
-        told = f"best loss 1 {best - 1:+.1e} times that of collapse; {near} of {len(ended)} starts end within 1 % of it"
-        yield Judgement(subject, verdict, told, {"best": best, "near": near, "starts": len(ended)})
+    return each_group(_problems(evidence.table("descents"), "two"), _two)
 
 
-def judge_beyond(evidence: Evidence) -> Iterator[Judgement]:
+def _two(subject: str, rows: pandas.DataFrame) -> Judgement:
+    ended = rows[rows["kind"] != "diverged"]["loss_ratio"].tolist()
+    if len(ended) < FEWEST_STARTS:
+        raise MissingEvidence(
+            f"the criterion is for at least {FEWEST_STARTS} starts, and {len(ended)} came to their end"
+        )
+    best = min(ended)
+    near = sum(abs(ratio - 1) < 1e-2 for ratio in ended)
+    verdict = "fails" if best < 1 - 1e-6 else "holds" if near else "inconclusive"
+    told = f"best loss 1 {best - 1:+.1e} times that of collapse; {near} of {len(ended)} starts end within 1 % of it"
+    return Judgement(subject, verdict, told, {"best": best, "near": near, "starts": len(ended)})
+
+
+def judge_beyond(evidence: Evidence) -> Iterable[Judgement]:
     """The lowest loss of a point that says something of every class, over that of collapse."""
-    for subject, rows in _problems(evidence.table("descents"), "beyond"):
-        found = solutions(rows)
-        ratios = found["loss_ratio"].tolist()
-        best = min(ratios, default=1.0)
-        ended: Any = rows[rows["kind"] != "diverged"]  # of whatever kind: the bound is for all parameters
-        above = all(ended["loss"] >= ended["lower_bound"] * (1 - 1e-9))
-        below = sum(ratio < BELOW for ratio in ratios)
-        verdict = "holds" if best < BELOW and above else "fails"
-        told = f"best loss {best:.4f} of that of collapse, {below} of {len(rows)} starts end more than 1 % below it"
-        told += ("; none below the lower bound" if above else "; SOME BELOW THE LOWER BOUND") + without(rows)
-        yield Judgement(subject, verdict, told, {"best": best, "below": below, "starts": len(rows)})
+    return each_group(_problems(evidence.table("descents"), "beyond"), _beyond)
+
+
+def _beyond(subject: str, rows: pandas.DataFrame) -> Judgement:
+    found = solutions(rows)
+    ratios = found["loss_ratio"].tolist()
+    best = min(ratios, default=1.0)
+    ended: Any = rows[rows["kind"] != "diverged"]  # of whatever kind: the bound is for all parameters
+    above = all(ended["loss"] >= ended["lower_bound"] * (1 - 1e-9))
+    below = sum(ratio < BELOW for ratio in ratios)
+    verdict = "holds" if best < BELOW and above else "fails"
+    told = f"best loss {best:.4f} of that of collapse, {below} of {len(rows)} starts end more than 1 % below it"
+    told += ("; none below the lower bound" if above else "; SOME BELOW THE LOWER BOUND") + without(rows)
+    return Judgement(subject, verdict, told, {"best": best, "below": below, "starts": len(rows)})
 
 
 def judge_dnc1(evidence: Evidence) -> Iterator[Judgement]:
@@ -81,17 +88,20 @@ def _speaks(kind: str) -> bool:
     return len(solutions(pandas.DataFrame({"kind": [kind]}))) > 0
 
 
-def judge_dnc2(evidence: Evidence) -> Iterator[Judgement]:
+def judge_dnc2(evidence: Evidence) -> Iterable[Judgement]:
     """The largest rank of class means in the layers between the first and the last, of each start below collapse."""
-    for subject, rows in _problems(evidence.table("descents"), "beyond"):
-        found = solutions(rows)
-        below: Any = found[found["loss_ratio"] < BELOW]
-        classes = int(rows["num_classes"].iloc[0])
-        largest = [max(ranks[1:-1]) for ranks in below["ranks"]]
-        verdict = "holds" if largest and max(largest) < classes else "fails"
-        told = f"rank at most {middle(largest)} of {classes}" if largest else "no start ends below collapse"
-        numbers = {"largest_rank": max(largest, default=None), "below": len(largest), "starts": len(rows)}
-        yield Judgement(subject, verdict, told + without(rows), numbers)
+    return each_group(_problems(evidence.table("descents"), "beyond"), _dnc2)
+
+
+def _dnc2(subject: str, rows: pandas.DataFrame) -> Judgement:
+    found = solutions(rows)
+    below: Any = found[found["loss_ratio"] < BELOW]
+    classes = int(rows["num_classes"].iloc[0])
+    largest = [max(ranks[1:-1]) for ranks in below["ranks"]]
+    verdict = "holds" if largest and max(largest) < classes else "fails"
+    told = f"rank at most {middle(largest)} of {classes}" if largest else "no start ends below collapse"
+    numbers = {"largest_rank": max(largest, default=None), "below": len(largest), "starts": len(rows)}
+    return Judgement(subject, verdict, told + without(rows), numbers)
 
 
 def judge_graph(evidence: Evidence) -> Iterator[Judgement]:
@@ -140,7 +150,10 @@ def _over_groups(judged: Judgement, rows: pandas.DataFrame, points: dict[int, An
 
 
 def judge_rate(evidence: Evidence) -> Iterator[Judgement]:
-    """Whether ranks at different rates could be draws of one kind: Kruskal and Wallis's test."""
+    """Whether ranks at different rates could be draws of one kind: Kruskal and Wallis's test.
+
+    Each rate had its own number of steps: with as many for all, descents at small rates would not have come as far.
+    """
     rows = of_part(evidence.table("descents"), "rate")
     by_rate = {rate: found["mean_rank"].tolist() for rate, found in solutions(rows).groupby("rate")}
     if len(by_rate) < FEWEST_RATES or min(map(len, by_rate.values())) < 5:

@@ -32,8 +32,9 @@ class DeepModel:
     """What is searched: classes, depth and decay of the paper, and what varies about them.
 
     `searched` widths are those in which a point below collapse is looked for; decays and rates vary at `width`, and
-    `widths` at a setting of their own where one is given. `simple` are (classes, layers, width) in which collapse is
-    optimal, `further` other ones. `watched_width` and `per_class` are those of the descents whose geometry is kept.
+    `widths` at a setting of their own where one is given. The lower a rate is, the more steps it has, so that all come
+    equally far. `simple` are (classes, layers, width) in which collapse is optimal, `further` other ones.
+    `watched_width` and `per_class` are those of the descents whose geometry is kept.
     """
 
     starts: int
@@ -80,7 +81,7 @@ class DeepModel:
         )
         at_decays = [self.problem(self.width, decay) for decay in self.decays]
         at_widths = [self.problem(width, self.width_decay, self.width_classes) for width in self.widths]
-        at_rates = [self.descent(rate=rate) for rate in self.rates]
+        at_rates = [self.descent(round(self.steps * self.rate / rate), rate) for rate in self.rates]
         parts = {
             "two": Part(simple, [self.descent(self.simple_steps)], max(20, self.starts)),
             "beyond": Part([self.problem(width) for width in self.searched], [self.descent()], self.starts),
