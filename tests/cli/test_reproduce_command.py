@@ -76,7 +76,8 @@ def test_the_same_as_json_and_again_from_its_records(capsys):
     assert main(["reproduce", "small", "--scale", "smoke", "--threads", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [*told] == [
-        "page", "folder", "study", "title", "scale", "words", "scaled_down", "seconds", "runs", "failures", "claims"
+        "page", "folder", "study", "title", "scale", "words", "scaled_down", "left_out", "seconds", "runs", "failures",
+        "claims",
     ]  # fmt: skip
     assert [(claim["id"], claim["verdict"]) for claim in told["claims"]] == [("told", "holds"), ("never", "not tested")]
     assert (told["runs"], told["scaled_down"]) == (2, ["The paper has larger ones."])
@@ -89,7 +90,36 @@ def test_flags_make_a_study_of_ones_own_in_a_folder_of_its_own(capsys):
     arguments = ["--datasets", "iris", "--seeds", "1", "--threads", "1", "--json"]
     assert main(["reproduce", "small", "--scale", "smoke", *arguments]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["folder"], told["runs"], told["scale"]) == ("runs/small-smoke-own", 1, "smoke")
+    assert (told["folder"], told["runs"], told["scale"]) == ("runs/small-smoke-iris-1-seeds", 1, "smoke")
+
+
+def test_what_is_not_here_is_told_and_runs_that_fail_are_an_exit_code(capsys, tmp_path, monkeypatch):
+    where = ["--data-root", str(tmp_path / "empty"), "--threads", "1", "--scale", "smoke"]
+    assert main(["reproduce", "small", "--datasets", "digits", "cifar10", *where]) == 0
+    out = capsys.readouterr().out
+    assert "In place of its own: digits cifar10." in out
+    assert "cifar10 was left out: " in out
+    diverging = replace(SMALL, recipes=lambda scale: [replace(r, rate=1e30) for r in recipes(scale)])
+    monkeypatch.setattr(deepcollapse.studies, "find", lambda name: diverging)
+    assert main(["reproduce", "small", "--out", "d", *where]) == 1
+    out = capsys.readouterr().out
+    assert "digits, mlp: none of 2 runs came to its end." in out
+    assert "Run failed: " in out
+
+
+def test_without_any_data_nothing_is_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(deepcollapse.studies, "find", lambda name: replace(SMALL, computations=()))
+    where = ["--data-root", str(tmp_path / "empty"), "--scale", "smoke", "--datasets", "cifar10"]
+    assert main(["reproduce", "small", *where]) == 1
+    assert capsys.readouterr().err.startswith("deepcollapse: cifar10 ")
+
+
+def test_the_seconds_of_all_calls_add_up(capsys):
+    seconds = []
+    for _ in range(2):
+        main(["reproduce", "small", "--scale", "smoke", "--threads", "1", "--json"])
+        seconds.append(json.loads(capsys.readouterr().out)["seconds"])
+    assert seconds[1] > seconds[0] > 0
 
 
 def test_a_dry_run_trains_nothing_and_tells_the_cost(capsys, tmp_path):

@@ -47,7 +47,7 @@ def seen():
 def test_the_page_has_its_parts_in_order(seen):
     assert seen.texts("h2") == [
         "Claims",
-        "What was scaled down, and why",
+        "What was scaled down or left out, and why",
         "Within-class variability over training (paper: Fig. 6)",
         "Layers (paper: Fig. 7)",
         "Ranks over weight decay (paper: Fig. 3)",

@@ -197,7 +197,7 @@ def test_data_that_are_not_here_are_left_out_in_words(tmp_path):
     setting = Setting(threads=1, data_root=tmp_path / "empty")
     record = reproduce(small_study(), tmp_path / "s", scale=scale, setting=setting)
     assert record.runs == 2
-    assert record.scaled_down[0].startswith("mnist was left out: ")
+    assert record.left_out[0].startswith("mnist was left out: ")
     assert record.scale == "own"
 
 
@@ -210,7 +210,7 @@ def test_a_run_that_fails_is_named_and_its_claim_is_not_tested(tmp_path):
     assert record.claims[0].verdict == "not tested"
     assert len(record.failures) == 2
     assert "DivergedError: training diverged in epoch 1" in record.failures[0]
-    assert record.scaled_down == ("digits, mlp: none of 2 runs came to its end.",)
+    assert record.left_out == ("digits, mlp: none of 2 runs came to its end.",)
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):

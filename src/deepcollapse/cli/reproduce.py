@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from deepcollapse.cli.engines import EngineName, engine_of
-from deepcollapse.cli.runs import RUNS
+from deepcollapse.cli.runs import RUNS, as_name
 from deepcollapse.cli.terminal import Interrupted, duration, say, say_json, show_table
 
 if TYPE_CHECKING:
@@ -68,17 +68,23 @@ class Reproduce:
         scale = self._asked(study.scales[name])
         if self.dry_run:
             return self._estimate(study, scale, name)
-        out = self.out or RUNS / f"{self.name}-{name}{'' if scale == study.scales[name] else '-own'}"
+        out = self.out or RUNS / as_name([self.name, name, *self._own().values()])
         record = self._reproduced(study, scale, name, out)
         from deepcollapse.report.study import write_study_page
 
         say_found(record, out, write_study_page(out, out / "report.html"), as_json=self.json)
-        return 0
+        return 1 if record.failures else 0
+
+    def _own(self) -> dict[str, str]:
+        """What flags replace in the scale, in words."""
+        given = {name: " ".join(getattr(self, name)) for name in ("datasets", "networks") if getattr(self, name)}
+        return given if self.seeds is None else given | {"seeds": f"{self.seeds} seeds"}
 
     def _asked(self, scale: "Scale") -> "Scale":
         """The scale with what the flags replace."""
         given = {name: getattr(self, name) for name in ("datasets", "networks") if getattr(self, name)}
-        scale = replace(scale, **given)
+        told = f" In place of its own: {', '.join(self._own().values())}." if self._own() else ""
+        scale = replace(scale, words=scale.words.rstrip(".") + "." + told, **given)
         return scale if self.seeds is None else scale.with_seeds(self.seeds)
 
     def _reproduced(self, study: "Study", scale: "Scale", name: str, out: Path) -> "StudyRecord":
@@ -128,6 +134,9 @@ def show_verdicts(record: "StudyRecord") -> None:
             rows.append((claim.id if judgement is claim.judgements[0] else "", SIGNS[judgement.verdict], where + told))
     print()
     show_table(("claim", "verdict", "measured"), rows, right=())
+    for left_out in record.left_out:
+        print()
+        say(left_out)
     for failure in record.failures:
         say(f"Run failed: {failure}")
 
@@ -159,6 +168,6 @@ def _serving() -> Literal["gpu", "laptop"]:
 
 
 def _facts(record: "StudyRecord") -> dict[str, Any]:
-    kept = ("study", "title", "scale", "words", "scaled_down", "seconds", "runs", "failures")
+    kept = ("study", "title", "scale", "words", "scaled_down", "left_out", "seconds", "runs", "failures")
     claims = [asdict(claim) | {"verdict": claim.verdict} for claim in record.claims]
     return {name: getattr(record, name) for name in kept} | {"claims": claims}

@@ -65,8 +65,9 @@ class JudgedClaim:
 class StudyRecord:
     """Everything that a page on a study shows, besides the runs themselves.
 
-    `scaled_down` says, a sentence each, in what the study differs from the published one; `failures` names runs that
-    came to nothing.
+    `scaled_down` says, a sentence each, in what the study differs from the published one; `left_out` what was asked for
+    and could not be run, such as data that are not here; `failures` names runs that came to nothing. `seconds` are
+    those of all calls together.
     """
 
     study: str
@@ -82,6 +83,7 @@ class StudyRecord:
     claims: Sequence[JudgedClaim]
     shown: Sequence[Shown]
     provenance: Mapping[str, Any]
+    left_out: Sequence[str] = ()
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
         """Write `study.json` in a folder; a number that is not finite is written as one that is not there.

@@ -69,9 +69,10 @@ def _top(record: StudyRecord) -> str:
     ran += f" {runs[0].upper()}{runs[1:]} at {scale}, in {_lasted(record.seconds)}."
     failing = any(claim.verdict == "fails" for claim in record.claims)
     kind = "fails" if failing else "fell" if any(claim.verdict == "holds" for claim in record.claims) else "stayed"
+    command = record.provenance.get("command") or f"deepcollapse reproduce {record.study} --scale {record.scale}"
     return (
         f'<h1>{html.escape(record.title)}</h1><p class="lead citation">A study of <cite>{html.escape(record.citation)}'
-        f"</cite> · <code>deepcollapse reproduce {html.escape(record.study)} --scale {html.escape(record.scale)}</code>"
+        f"</cite> · <code>{html.escape(command)}</code>"
         f"</p><p>{html.escape(record.summary)}</p>"
         f'<p class="ran"><b>What was run.</b> {html.escape(ran.strip())}</p>'
         f'<p class="verdict {kind}">{html.escape(claims.headline(record))}</p>{claims.strip(record.claims)}'
@@ -90,12 +91,13 @@ def _lasted(seconds: float | int) -> str:
 
 
 def _scaled_down(record: StudyRecord, place: Any) -> str:
-    title = "What was scaled down, and why"
-    if not record.scaled_down:
+    title = "What was scaled down or left out, and why"
+    told = [*record.left_out, *record.scaled_down]
+    if not told:
         if record.scale != "paper":
             return ""
         return f'<h2 id="{place(title)}">{title}</h2><p>Nothing: this is the set-up as published.</p>'
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in record.scaled_down)
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in told)
     return f'<h2 id="{place(title)}">{title}</h2><ul class="models">{items}</ul>'
 
 

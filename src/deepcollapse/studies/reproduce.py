@@ -50,15 +50,17 @@ def reproduce(
     """Run a study in the folder `out` (what is there already is not run again), judge its claims, and write study.json.
 
     A data set that is not on this machine is left out, which the record says. Runs that fail are named in the record,
-    and claims that lack them are not tested. `called` is what the record calls a scale
-    that is given as a value. Raises RunError where the folder holds another study.
+    and claims that lack them are not tested. `called` is what the record calls a scale that is given as a value.
+
+    Raises RunError where the folder holds another study, and DataFileError or MissingExtraError where no data set is
+    here and the study computes nothing without.
     """
     start, folder, watcher = time.perf_counter(), Path(out), watcher or SweepWatcher()
     scale_name = called or (scale if isinstance(scale, str) else "own")
     _refuse_other(study, folder)
     asked = study.scales[scale] if isinstance(scale, str) else scale
     shelf = Shelf(setting.data_root, setting.download)
-    kept, left_out = _with_data(asked, shelf)
+    kept, left_out = _with_data(asked, shelf, needed=not study.computations)
     recipes = tuple(study.recipes(kept)) if kept.datasets else ()
     outcomes = _run(study, recipes, folder, setting, watcher)
     runs = [_finished(outcome, recipe, shelf, setting) for recipe, outcome in outcomes if outcome.state == "done"]
@@ -70,8 +72,8 @@ def reproduce(
         summary=study.summary,
         scale=scale_name,
         words=kept.words,
-        scaled_down=(*kept.scaled_down, *left_out, *_unfinished(outcomes)),
-        seconds=time.perf_counter() - start,
+        scaled_down=kept.scaled_down,
+        seconds=spent(folder, time.perf_counter() - start),
         runs=len(runs),
         failures=[
             f"{outcome.key}: {outcome.error or outcome.state}" for _, outcome in outcomes if outcome.state != "done"
@@ -79,6 +81,7 @@ def reproduce(
         claims=[claim.judged(evidence) for claim in study.claims],
         shown=_shown(study, evidence),
         provenance=environment() | {"device": _device(setting), "settings": _plain(kept)},
+        left_out=(*left_out, *_unfinished(outcomes)),
     )
     record.write(folder)
     return record
@@ -89,7 +92,13 @@ def _refuse_other(study: Study, folder: Path) -> None:
         raise RunError(f"{folder} holds the study {other}, not {study.name}. Choose another folder with --out.")
 
 
-def _with_data(scale: Scale, shelf: Shelf) -> tuple[Scale, tuple[str, ...]]:
+def spent(folder: Path, seconds: float) -> float:
+    """The seconds of this call and of those before it, which are kept."""
+    before = StudyRecord.read(folder).seconds if (folder / FILE).is_file() else 0.0
+    return before + seconds
+
+
+def _with_data(scale: Scale, shelf: Shelf, *, needed: bool) -> tuple[Scale, tuple[str, ...]]:
     """The scale without the data sets that are not to be had here, and a sentence on each of these."""
     kept, told = [], []
     for name in scale.datasets:
@@ -97,6 +106,8 @@ def _with_data(scale: Scale, shelf: Shelf) -> tuple[Scale, tuple[str, ...]]:
             shelf.raw(name)
             kept.append(name)
         except (DataFileError, MissingExtraError) as error:
+            if needed and len(told) + 1 == len(scale.datasets):
+                raise
             told.append(f"{name} was left out: {error}")
     return replace(scale, datasets=tuple(kept)), tuple(told)
 

@@ -155,11 +155,11 @@ def middle(values: Sequence[float | int]) -> str:
     """The median in words, with the range over the seeds.
 
     >>> middle([0.25, 0.5, 1.0]), middle([0.25])
-    ('0.5 (0.25 to 1 over 3 seeds)', '0.25')
+    ('0.5 (0.25 to 1)', '0.25')
     """
     known = median(values)
     if known is None:
         return "undefined"
     if len(values) == 1:
         return f"{known:.3g}"
-    return f"{known:.3g} ({min(values):.3g} to {max(values):.3g} over {len(values)} seeds)"
+    return f"{known:.3g} ({min(values):.3g} to {max(values):.3g})"
