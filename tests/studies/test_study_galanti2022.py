@@ -135,6 +135,27 @@ def test_three_points_are_not_less_than_three_whatever_their_rounding(tmp_path):
     assert [judged(0.96, 0.93), judged(0.96, 0.931)] == ["fails", "holds"]
 
 
+def test_where_most_runs_do_not_fit_the_effect_on_accuracy_is_not_tested(tmp_path):
+    def run(seed, batch, accuracy):
+        rows = [("train", accuracy), ("test", 0.9)]
+        frame = pandas.DataFrame(rows, columns=["split", "value"]).assign(measure="accuracy", layer="network", epoch=1)
+        frame = frame.assign(baseline=None, array=None)
+        return Finished(Recipe(seed=seed, batch=batch), tmp_path / f"{seed}-{batch}", frame)
+
+    def judged(fitting):
+        found = [run(seed, batch, 1.0 if batch <= fitting else 0.5) for seed in range(3) for batch in range(1, 7)]
+        return CLAIMS["little"].judged(Evidence(SMOKE, found)).judgements[0]
+
+    assert judged(3).verdict == "holds"
+    told = judged(2)
+    assert (told.verdict, told.why) == (
+        "not tested",
+        "the criterion is for at least 3 seeds with half of their runs fitting the training data, and those that do "
+        "are 2 of 6 of seed 0, 2 of 6 of seed 1, 2 of 6 of seed 2",
+    )
+    assert len(told.runs) == 18
+
+
 def test_without_decay_batches_do_not_lower_the_rank(runs):
     """The same judges where the middle of the study is at no decay; those runs are there already."""
     scale = replace(SMOKE, settings={**SMOKE.settings, "decay": 0.0})

@@ -7,12 +7,14 @@ nothing fades, and none of this follows.
 
 The sweep goes over batch size (with and without decay), rate, and decay. Rank is counted as the paper does: singular
 values of W over its Frobenius norm above a thousandth. Afterwards every run takes some more steps in float64, whose
-memory gives both sides of the bound.
+memory gives both sides of the bound. The bibliography calls the paper galanti2025, after the year it was published in:
+the preprint is of 2022.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,11 +24,12 @@ import torch
 from deepcollapse.geometry import channel_unfolding, singular_values
 from deepcollapse.records import Record
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.charts.mini_batches import RANK, layers_of, mean_rank, show, subjects, with_others_at
+from deepcollapse.studies.charts.mini_batches import RANK, layers_of, mean_rank, show, with_others_at
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
+from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, falls_with, median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.over_settings import Points, points, rises_with
+from deepcollapse.studies.judging.subjects import Runs, by_subject, each
 from deepcollapse.studies.measured.truncation import hidden_layers
 from deepcollapse.studies.study import Scale, Study
 from deepcollapse.sweeps.trained import Trained
@@ -121,25 +124,17 @@ def _record(
     return Record(layer=layer, measure=measure, value=float(value), unit=unit, note=note, epoch=trained.recipe.epochs)
 
 
-def batch_raises(evidence: Evidence) -> Iterator[Judgement]:
-    """Mean rank over batch size, with decay."""
-    for subject, runs in subjects(evidence):
-        yield _told(subject, rises_with, with_others_at(evidence, runs, "batch"), "batch")
+def over(judge: Callable[[Evidence, str, Runs], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of each data set with each network."""
+    return lambda evidence: each(by_subject(evidence), partial(judge, evidence))
 
 
-def rate_lowers(evidence: Evidence) -> Iterator[Judgement]:
-    """Mean rank over the learning rate."""
-    for subject, runs in subjects(evidence):
-        yield _told(subject, falls_with, with_others_at(evidence, runs, "rate"), "rate")
+def follows(setting: str, rule: Callable[..., Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of mean rank over a setting, with the others at their middle."""
+    return over(lambda evidence, subject, runs: _told(subject, rule, with_others_at(evidence, runs, setting), setting))
 
 
-def decay_lowers(evidence: Evidence) -> Iterator[Judgement]:
-    """Mean rank over weight decay."""
-    for subject, runs in subjects(evidence):
-        yield _told(subject, falls_with, with_others_at(evidence, runs, "decay"), "decay")
-
-
-def _told(subject: str, rule: Callable[..., Judgement], runs: Sequence[Finished], setting: str) -> Judgement:
+def _told(subject: str, rule: Callable[..., Judgement], runs: Runs, setting: str) -> Judgement:
     """The rule's judgement, with the ranks at both ends."""
     values = points(runs, setting, mean_rank)
     judged = rule(subject, values, {"batch": "batch size", "rate": "learning rate"}.get(setting, setting))
@@ -158,22 +153,19 @@ def _at(values: Points, setting: float) -> tuple[float, list[float]]:
     return setting, [y for pairs in values.values() for x, y in pairs if x == setting]
 
 
-def nothing_without_decay(evidence: Evidence) -> Iterator[Judgement]:
+def nothing_without_decay(evidence: Evidence, subject: str, runs: Runs) -> Judgement:
     """What the batch size changes without decay, as a share of what it changes with decay."""
-    for subject, runs in subjects(evidence):
-        with_decay = _spans(points(with_others_at(evidence, runs, "batch"), "batch", mean_rank))
-        without = _spans(points(with_others_at(evidence, runs, "batch", decay=0.0), "batch", mean_rank))
-        shares = [
-            abs(without[seed]) / span if span > 0 else float("inf")
-            for seed, span in with_decay.items()
-            if seed in without
-        ]
-        told = (
-            f"from the smallest to the largest batch the mean rank rises by {middle([*without.values()])} without "
-            f"decay and by {middle([*with_decay.values()])} with it"
-        )
-        numbers = {"without_decay": median([*without.values()]), "with_decay": median([*with_decay.values()])}
-        yield Judgement(subject, settled(shares, at_most=0.2), told, numbers, runs=[run.name for run in runs])
+    with_decay = _spans(points(with_others_at(evidence, runs, "batch"), "batch", mean_rank))
+    without = _spans(points(with_others_at(evidence, runs, "batch", decay=0.0), "batch", mean_rank))
+    shares = [
+        abs(without[seed]) / span if span > 0 else float("inf") for seed, span in with_decay.items() if seed in without
+    ]
+    told = (
+        f"from the smallest to the largest batch the mean rank rises by {middle([*without.values()])} without "
+        f"decay and by {middle([*with_decay.values()])} with it"
+    )
+    numbers = {"without_decay": median([*without.values()]), "with_decay": median([*with_decay.values()])}
+    return Judgement(subject, settled(shares, at_most=0.2), told, numbers)
 
 
 def _spans(values: Points) -> dict[int, float]:
@@ -183,40 +175,58 @@ def _spans(values: Points) -> dict[int, float]:
     return {seed: pairs[-1][1] - pairs[0][1] for seed, pairs in values.items()}
 
 
-def bounded(evidence: Evidence) -> Iterator[Judgement]:
+def bounded(evidence: Evidence, subject: str, runs: Runs) -> Judgement:
     """The unrolled identity and both norms' inequalities, in every hidden layer of every run."""
-    for subject, runs in subjects(evidence):
-        rows = [
-            [run.last(name, layer, None) for name in (IDENTITY, TAIL, BOUND, *FROBENIUS)]
-            for run in runs
-            for layer in layers_of(run)
-        ]
-        error, tail, bound, other, other_bound = numpy.array(rows).T
-        broken = int((tail > bound * (1 + EXACT)).sum() + (other > other_bound * (1 + EXACT)).sum())
-        exact = bool((error <= EXACT).all())
-        told = (
-            f"the identity holds to {error.max():.1e}, and {broken} of {2 * len(rows)} inequalities are broken over "
-            f"{len(runs)} runs; {(bound < 1).mean():.0%} of the bounds lie below the weight's own norm, and what they "
-            f"bound is {float(numpy.median(tail / bound)):.2g} of them in the median"
-        )
-        numbers = {"largest_error": float(error.max()), "broken": broken, "informative": float((bound < 1).mean())}
-        yield Judgement(
-            subject, "holds" if exact and not broken else "fails", told, numbers, runs=[run.name for run in runs]
-        )
+    del evidence
+    rows = [
+        [run.last(name, layer, None) for name in (IDENTITY, TAIL, BOUND, *FROBENIUS)]
+        for run in runs
+        for layer in layers_of(run)
+    ]
+    error, tail, bound, other, other_bound = numpy.array(rows).T
+    broken = int((tail > bound * (1 + EXACT)).sum() + (other > other_bound * (1 + EXACT)).sum())
+    exact = bool((error <= EXACT).all())
+    told = (
+        f"the identity holds to {error.max():.1e}, and {broken} of {2 * len(rows)} inequalities are broken over "
+        f"{len(runs)} runs; {(bound < 1).mean():.0%} of the bounds lie below the weight's own norm, and what they "
+        f"bound is {float(numpy.median(tail / bound)):.2g} of them in the median"
+    )
+    numbers = {"largest_error": float(error.max()), "broken": broken, "informative": float((bound < 1).mean())}
+    return Judgement(subject, "holds" if exact and not broken else "fails", told, numbers)
 
 
-def little_effect(evidence: Evidence) -> Iterator[Judgement]:
-    """How far test accuracies lie apart among the runs of a seed that fit their training data."""
-    for subject, runs in subjects(evidence):
-        fitted = [run for run in runs if run.last("accuracy", "network") >= FITTED]
-        by_seed: dict[int, list[float]] = {}
-        for run in fitted:
-            by_seed.setdefault(run.recipe.seed, []).append(run.last("accuracy", "network", "test"))
-        spans = [100 * (max(found) - min(found)) for found in by_seed.values() if len(found) > 1]
-        told = f"among {len(fitted)} of {len(runs)} runs that fit, test accuracy varies by {middle(spans)} points"
-        numbers = {"points": median(spans), "fitted": len(fitted), "runs": len(runs)}
-        verdict = settled(spans, at_most=3 - 1e-9)  # less than 3: differences of accuracies are rounded
-        yield Judgement(subject, verdict, told, numbers, runs=[run.name for run in fitted])
+def little_effect(evidence: Evidence, subject: str, runs: Runs) -> Judgement:
+    """How far test accuracies lie apart among the runs of a seed that fit their training data.
+
+    Where a seed's runs mostly do not fit, the few that do say nothing of the settings of the others.
+    """
+    del evidence
+    all_of, fit_of = (_of_seeds(found) for found in (runs, [run for run in runs if _fits(run)]))
+    kept = {seed: found for seed, found in fit_of.items() if 2 * len(found) >= len(all_of[seed]) > 1}
+    if len(kept) < FEWEST_SEEDS:
+        share = ", ".join(
+            f"{len(fit_of.get(seed, ()))} of {len(found)} of seed {seed}" for seed, found in all_of.items()
+        )
+        raise MissingEvidence(
+            f"the criterion is for at least {FEWEST_SEEDS} seeds with half of their runs fitting the training data, "
+            f"and those that do are {share}"
+        )
+    accuracies = [[run.last("accuracy", "network", "test") for run in found] for found in kept.values()]
+    spans = [100 * (max(found) - min(found)) for found in accuracies]
+    fitted = [run.name for found in kept.values() for run in found]
+    told = f"among {len(fitted)} of {len(runs)} runs that fit, test accuracy varies by {middle(spans)} points"
+    numbers = {"points": median(spans), "fitted": len(fitted), "runs": len(runs)}
+    verdict = settled(spans, at_most=3 - 1e-9)  # less than 3: differences of accuracies are rounded
+    return Judgement(subject, verdict, told, numbers, runs=fitted)
+
+
+def _fits(run: Finished) -> bool:
+    return run.last("accuracy", "network") >= FITTED
+
+
+def _of_seeds(runs: Runs) -> Mapping[int, list[Finished]]:
+    seeds = dict.fromkeys(run.recipe.seed for run in runs)
+    return {seed: [run for run in runs if run.recipe.seed == seed] for seed in seeds}
 
 
 CLAIMS = (
@@ -225,42 +235,42 @@ CLAIMS = (
         "The smaller the batches, the lower the rank.",
         "The mean rank of hidden layers (singular values of W / |W|_F above 0.001) rises with batch size: rank "
         "correlation at least 0.8 over at least five sizes, median over seeds.",
-        batch_raises,
+        follows("batch", rises_with),
     ),
     Claim(
         "rate",
         "The larger the learning rate, the lower the rank.",
         "The mean rank falls with the learning rate: rank correlation at most -0.8 over at least five rates, median "
         "over seeds.",
-        rate_lowers,
+        follows("rate", falls_with),
     ),
     Claim(
         "decay",
         "The stronger the weight decay, the lower the rank.",
         "The mean rank falls with weight decay: rank correlation at most -0.8 over at least five decays, median over "
         "seeds.",
-        decay_lowers,
+        follows("decay", falls_with),
     ),
     Claim(
         "none",
         "Without weight decay batch size has nearly no effect on rank.",
         "From the smallest to the largest batch the mean rank changes without decay by at most a fifth of its rise "
         "with decay, median over seeds.",
-        nothing_without_decay,
+        over(nothing_without_decay),
     ),
     Claim(
         "bound",
         "A weight is what is left of an older one plus its last steps, whose rank the batch bounds.",
         "The unrolled identity holds to 1e-10 of |W|, and singular values past the steps' rank are at most what is "
         "left of older weights, in spectral and Frobenius norm, for every hidden layer of every run.",
-        bounded,
+        over(bounded),
     ),
     Claim(
         "little",
         "The fall of the rank has little effect on test accuracy.",
-        "Among the runs of a seed whose training accuracy is at least 99.9 %, test accuracy varies by less than 3 "
-        "points, median over seeds.",
-        little_effect,
+        "Among the runs of a seed whose training accuracy is at least 99.9 %, which are to be half of them or more, "
+        "test accuracy varies by less than 3 points, median over seeds.",
+        over(little_effect),
         ours=True,
     ),
 )
