@@ -92,9 +92,9 @@ def _studies(as_json: bool) -> None:
     from deepcollapse.studies import STUDIES, find
 
     if as_json:
-        say_json([_study(find(name)) for name in STUDIES])
+        say_json([_study(find(name)) for name in sorted(STUDIES)])
         return
-    show_table(("study", "what it puts to the test"), STUDIES.items())
+    show_table(("study", "what it puts to the test"), sorted(STUDIES.items()))
     print()
     say("Each is run by deepcollapse reproduce STUDY; its scales and claims: deepcollapse list studies --json")
 

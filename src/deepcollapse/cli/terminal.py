@@ -68,11 +68,11 @@ def unboxed(text: str) -> str:
 
     A recipe that refuses its settings is met inside of tyro, whose own name for it means nothing to anybody.
 
-    >>> unboxed("╭─ Oh ────╮\\n│ No such │\\n│ ─────── │\\n│ flag.   │\\n╰─────────╯")
-    'No such flag.'
+    >>> unboxed("╭─ Oh ────╮\\n│ No such │\\n│ ─────── │\\n│ --flag. │\\n╰─────────╯")
+    'No such --flag.'
     """
     _, *lines = text.strip().splitlines() or [""]
-    inside = " ".join(line.strip(" │╰╯─-") for line in lines if re.search(r"\w", line))
+    inside = " ".join(line.strip(" │╰╯─") for line in lines if re.search(r"\w", line))
     return re.sub(r"^Error parsing __tyro\S+: (.*) For full helptext.*$", r"\1", re.sub(r"\s+", " ", inside))
 
 
