@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy
 import pandas
 import pytest
+import torch
 
+import deepcollapse.training.loop
+from deepcollapse.measurement import measure
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies import fang2021
 from deepcollapse.studies.fang2021 import SCALES, STUDY, recipes
@@ -31,6 +35,17 @@ def verdicts(record, subject):
         claim.id: {judgement.subject: judgement.verdict for judgement in claim.judgements} for claim in record.claims
     }
     return {claim: found[subject] for claim, found in told.items() if subject in found}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def lean():
+    """One thread, and of the measures the one that a claim is on: cosines are kept with any."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, measures=["maximal_angle"]))
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +121,8 @@ def test_the_record_comes_back_with_its_charts(healthy, tmp_path):
 def test_without_any_imbalance_nothing_merges(tmp_path, monkeypatch):
     monkeypatch.setattr("deepcollapse.training.data.step_imbalance", lambda data, minority, ratio, seed: data)
     scale = replace(SMOKE, settings={**SMOKE.settings, "decays": (), "times": ()})
-    found = verdicts(reproduce(STUDY, tmp_path, scale=scale, setting=SETTING), "digits, mlp")
+    networks = replace(STUDY, computations=(), show=lambda evidence: ())
+    found = verdicts(reproduce(networks, tmp_path, scale=scale, setting=SETTING), "digits, mlp")
     assert {claim: found[claim] for claim in ("etf", "rise", "threshold", "accuracy")} == {
         "etf": "holds",
         "rise": "fails",
@@ -158,12 +174,37 @@ def test_runs_at_the_largest_ratio_are_not_replaced_by_those_at_a_smaller_one(tm
     assert str(accuracy.value) == "no run at class ratio 40 came to its end, and both ends are needed"
 
 
-def test_without_runs_the_model_is_judged_and_networks_are_not(tmp_path):
-    scale = replace(SMOKE, datasets=())
-    record = reproduce(STUDY, tmp_path, scale=scale, setting=SETTING)
-    assert set(verdicts(record, "layer-peeled model").values()) == {"holds"}
-    rise = next(claim for claim in record.claims if claim.id == "rise")
-    assert (rise.verdict, rise.judgements[0].why) == ("not tested", "no run came to its end")
+@pytest.mark.usefixtures("healthy")
+def test_without_runs_the_model_is_judged_and_networks_are_not(kept):
+    evidence = Evidence(replace(SMOKE, datasets=()), (), kept[0].tables)
+    found = {claim.id: claim.judged(evidence) for claim in fang2021.CLAIMS}
+    told = {name: [(one.subject, one.verdict) for one in claim.judgements] for name, claim in found.items()}
+    assert [told[name] for name in ("etf", "threshold", "decay", "oversample")] == [
+        [("layer-peeled model", "holds")]
+    ] * 4
+    assert (found["rise"].verdict, found["rise"].judgements[0].why) == ("not tested", "no run came to its end")
+    assert [shown.title for shown in STUDY.show(evidence)] == [
+        "The layer-peeled model, 10 classes, E_W = 1",
+        "Over-sampling in the model",
+    ]
+
+
+@pytest.mark.usefixtures("healthy")
+def test_networks_are_judged_where_nothing_is_known_of_the_model(kept):
+    claim = next(claim for claim in fang2021.CLAIMS if claim.id == "threshold")
+    found = claim.judged(Evidence(SMOKE, kept[0].runs)).judgements
+    assert [(one.subject, one.verdict) for one in found] == [
+        ("layer-peeled model", "not tested"),
+        ("digits, mlp", "holds"),
+    ]
+    assert found[0].why == "nothing was computed for 'thresholds' at this scale"
+
+
+@pytest.mark.usefixtures("healthy")
+def test_four_ratios_are_too_few_to_follow(kept):
+    claim = next(claim for claim in fang2021.CLAIMS if claim.id == "rise")
+    (found,) = claim.judged(Evidence(SMOKE, [run for run in kept[0].runs if run.recipe.ratio != 8])).judgements
+    assert (found.verdict, found.why) == ("not tested", "the criterion is for at least 5 class ratios, and 4 came")
 
 
 @pytest.mark.parametrize("scale", ["laptop", "gpu", "paper"])
