@@ -172,8 +172,7 @@ def study_section(study: Study, bib: dict[str, dict[str, str]]) -> Iterator[str]
     yield "\n".join(f"- *{name}*: {escaped(scale.words)}" for name, scale in study.scales.items())
     record = kept(study)
     if record:
-        device = record.provenance["device"]
-        yield f"\nOn a laptop: {record.runs} runs, {record.seconds / 60:.0f} minutes ({device}); every number is in"
+        yield f"\nAt the scale for laptops, on {record.provenance['device']}: {record.runs} runs. Every number is in"
         yield f"`docs/gallery/{study.name}-laptop`, whose page `deepcollapse report` writes."
     yield f"\n| claim | sentence | criterion | the paper's value |{' on a laptop |' if record else ''}"
     yield f"|---|---|---|---|{'---|' if record else ''}"
