@@ -4,9 +4,8 @@ import json
 import shutil
 
 import pytest
-from swept import GRID, RECIPE, WRITE_PAGE
+from swept import GRID, RECIPE
 
-import deepcollapse.report.sweep
 from deepcollapse.sweeps import SweepFolder, key_of
 
 fcntl = pytest.importorskip("fcntl")  # there are no such locks on Windows
@@ -74,15 +73,6 @@ def test_an_index_that_there_is_not(sweep, call, index):
         f"deepcollapse: there is no run {index} in sweep: its 4 runs have the indices 0 to 3. Give one of these with "
         "--index.\n",
     )
-
-
-@pytest.mark.parametrize("command", [["sweep", "status"], ["sweep", "page"], ["run", "--index", "0"]])
-@pytest.mark.usefixtures("here")
-def test_a_folder_that_is_no_sweep(call, monkeypatch, command):
-    monkeypatch.setattr(deepcollapse.report.sweep, "write_sweep_page", WRITE_PAGE)
-    done = call(*command, "nowhere", "--json")
-    assert done.code == 1
-    assert done.json["message"].startswith("nowhere is not a sweep")
 
 
 def test_the_page_is_written_again(sweep, call):

@@ -1,10 +1,12 @@
 """What is told of many runs as they go, by a clock of our own."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from deepcollapse.cli.sweep.progress import SweepProgress
+from deepcollapse.records import FIELDS
 from deepcollapse.sweeps import Outcome, Sweep, SweepFolder
 from deepcollapse.training import Recipe
 
@@ -54,7 +56,8 @@ def test_lines_come_with_runs_that_end_and_not_too_often(folder, clock, capsys):
 def test_what_was_done_before_took_no_time(folder, clock, capsys):
     run = folder.run_path(SWEEP.recipes[0])
     run.mkdir(parents=True)
-    (run / "done.json").touch()
+    (run / "done.json").write_text('{"version": "1", "data": {}, "afterwards": null}')
+    (run / "records.jsonl").write_text(json.dumps(dict.fromkeys(FIELDS)) + "\n")
     begun = folder.run_path(SWEEP.recipes[1])
     begun.mkdir()
     (begun / "records.jsonl").write_text('{"epoch": 8}\n')

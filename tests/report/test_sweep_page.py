@@ -10,7 +10,7 @@ from sweep_sample import BASE, LAST, make_sweep, numbers
 
 from deepcollapse.errors import RunError
 from deepcollapse.report.sweep import is_sweep, page, write_sweep_page
-from deepcollapse.report.sweep_runs import HIDDEN, final_values, read_sweep
+from deepcollapse.report.sweep_runs import HIDDEN, read_sweep
 from deepcollapse.report.sweep_table import relative
 from deepcollapse.sweeps import key_of
 
@@ -238,34 +238,67 @@ def test_links_are_relative_to_the_page_and_quoted(tmp_path):
     assert relative(tmp_path / "a sweep" / "runs" / "x", tmp_path / "pages") == "../a%20sweep/runs/x/"
 
 
-def test_damaged_and_torn_rows_take_nothing_else_with_them(tmp_path):
-    recipes = make_sweep(tmp_path / "s", decay=(0.0, 0.1))
-    records = tmp_path / "s" / "runs" / next(iter(recipes)) / "records.jsonl"
-    whole = final_values(records, LAST)
-    text = records.read_text(encoding="utf-8")
-    records.write_text(
-        '{"epoch": 6, "array": null, "baseline": null\n' + text + text.splitlines()[-2][:200], encoding="utf-8"
+@pytest.mark.parametrize("kind", ["gone", "empty", "torn", "garbled at the end"])
+def test_a_done_run_without_whole_records_is_told_with_the_failures(tmp_path, kind):
+    records, reason = broken_records(tmp_path, kind)
+    seen = tree(own(tmp_path / "s"))
+    assert seen.one("details.failed").one("summary").text == (
+        f"✗decay 0: RunError: {records} {reason}. Put it back, or move {records.parent} away and run the sweep again, "
+        "which trains it anew."
     )
-    assert final_values(records, LAST) == whole
-    records.unlink()
-    assert final_values(records, LAST) == {}
+    assert [tile.one("b").text for tile in seen.all("li.tile")] == ["1", "1", "0", "0"]
+
+
+@pytest.mark.parametrize("kind", ["garbled inside", "a row that is cut"])
+def test_a_damaged_row_among_whole_ones_is_told_with_its_file(tmp_path, kind):
+    records, reason = broken_records(tmp_path, kind)
+    with pytest.raises(RunError) as caught:
+        write_sweep_page(tmp_path / "s", tmp_path / "page.html")
+    assert str(caught.value) == (
+        f"{records} {reason}. Put it back, or move {records.parent} away and run the sweep again, which trains it anew."
+    )
+    assert not (tmp_path / "page.html").exists()
+
+
+def broken_records(folder, kind):
+    """The records of the first of two runs that are done, and what is to be said of them."""
+    recipes = make_sweep(folder / "s", decay=(0.0, 0.1))
+    records = folder / "s" / "runs" / next(iter(recipes)) / "records.jsonl"
+    text = records.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    no_record = "is damaged (a line is no record: it lacks what records have)"
+    content, reason = {
+        "gone": ("", "cannot be read (No such file or directory)"),
+        "empty": ("", "is damaged (it is empty)"),
+        "torn": (text[:-20], "is damaged (its last line is torn)"),
+        "garbled at the end": (text + "{}\n", no_record),
+        "garbled inside": (lines[0] + "\x00\x01\n" + "".join(lines[1:]), "is damaged (line 2 is no record)"),
+        "a row that is cut": (lines[0] + f'{{"epoch": {LAST}, "array": null, "baseline": null}}\n' + text, no_record),
+    }[kind]
+    records.write_text(content, encoding="utf-8")
+    if kind == "gone":
+        records.unlink()
+    return records, reason
 
 
 def test_folders_that_are_no_sweep(tmp_path):
     plan = tmp_path / "sweep.json"
-    told = f"{tmp_path} is not a sweep: it has no readable sweep.json"
+    anew = "Take that file away and run the sweep again, which writes it anew; runs stay as they are."
     damaged = {
-        "": f"{told} (Expecting value: line 1 column 1 (char 0)). Name the folder given to --out.",
-        "[]": f"{told} ('list' object has no attribute 'get'). Name the folder given to --out.",
-        '{"schema_version": 1}': f"{told} (it lacks 'recipes'). Name the folder given to --out.",
-        '{"schema_version": 1, "recipes": []}': f"{told} (it holds no recipes). Name the folder given to --out.",
+        "": f"{plan} is damaged (Expecting value: line 1 column 1 (char 0)). {anew}",
+        "[]": f"{plan} is damaged (it holds no JSON object). {anew}",
+        '{"schema_version": 1}': f"{plan} is damaged (it lacks recipes or afterwards). {anew}",
+        '{"schema_version": 1, "recipes": [], "afterwards": null}': f"{plan} is damaged (it holds no recipes). {anew}",
+        '{"schema_version": 1, "recipes": [3], "afterwards": null}': (
+            f"{plan} is damaged (a recipe in it is no JSON object). {anew}"
+        ),
         '{"schema_version": 2, "recipes": [{}]}': (
             f"{plan} has version 2, and this deepcollapse reads version 1. Use the deepcollapse that wrote it."
         ),
     }
     with pytest.raises(RunError) as caught:
         write_sweep_page(tmp_path, tmp_path / "page.html")
-    assert str(caught.value) == f"{told} (No such file or directory). Name the folder given to --out."
+    assert str(caught.value) == f"{tmp_path} is not a sweep: it has no sweep.json. Name the folder given to --out."
     for text, message in damaged.items():
         plan.write_text(text, encoding="utf-8")
         with pytest.raises(RunError) as caught:

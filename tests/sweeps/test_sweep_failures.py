@@ -129,10 +129,12 @@ def test_a_full_disk_before_anything_begins_is_told_as_it_is(tmp_path, monkeypat
 
 def test_folders_that_cannot_be_written_are_told(there, tmp_path):
     (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file", tmp_path):
-        assert refused(SWEEP, folder) == (
-            f"{folder} holds files and is not a sweep. Choose a new or empty folder with --out."
-        )
+    assert refused(SWEEP, tmp_path) == (
+        f"{tmp_path} holds files and is not a sweep. Choose a new or empty folder with --out."
+    )
+    assert refused(SWEEP, tmp_path / "file") == (
+        f"{tmp_path}/file is a file, not a folder. Choose another place with --out."
+    )
     assert refused(SWEEP, tmp_path / "file" / "s") == (
         f"could not write in {tmp_path}/file/s/locks: Not a directory. Free some space, or choose another folder with "
         "--out."
@@ -163,6 +165,8 @@ def test_damaged_marks_are_told_and_what_the_message_says_to_do_helps(there, fin
     if name == "trained.json":
         (run / "done.json").unlink()
     (run / name).write_text(content)
+    if name == "done.json":
+        assert SweepFolder(there).state(SWEEP.recipes[0]) == "failed"
     reason = reason or {"done.json": "it lacks version, data or afterwards", "trained.json": "it has no position"}[name]
     outcomes = run_sweep(SWEEP, there)
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
@@ -177,6 +181,11 @@ def test_damaged_marks_are_told_and_what_the_message_says_to_do_helps(there, fin
     [
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ('{"schema_version": 1}', "it lacks recipes or afterwards"),
+        (
+            '{"schema_version": 1, "recipes": [{"rate": "a"}], "afterwards": null}',
+            "the recipe's rate is 'a'; it must be a number",
+        ),
+        ('{"schema_version": 1, "recipes": [{}], "afterwards": 3}', "afterwards is 3; it must be a text"),
     ],
 )
 def test_a_damaged_plan_is_told_and_can_be_written_anew(there, finished, content, reason):
@@ -189,6 +198,20 @@ def test_a_damaged_plan_is_told_and_can_be_written_anew(there, finished, content
     assert {outcome.state for outcome in run_sweep(SWEEP, there)} == {"done"}
     assert tree(there) == tree(finished)
     assert SweepFolder(there).sweep() == SWEEP
+
+
+def test_a_done_run_without_its_records_fails_and_is_trained_anew_once_it_is_moved_away(there, finished, tmp_path):
+    run = there / "runs" / KEYS[0]
+    (run / "records.jsonl").unlink()
+    outcomes = run_sweep(SWEEP, there)
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert outcomes[0].error == (
+        f"RunError: {run}/records.jsonl cannot be read (No such file or directory). Put it back, or move {run} away "
+        "and run the sweep again, which trains it anew."
+    )
+    run.rename(tmp_path / "away")
+    assert {outcome.state for outcome in run_sweep(SWEEP, there)} == {"done"}
+    assert tree(there) == tree(finished)
 
 
 def test_a_plan_that_was_never_finished_is_no_foreign_file(tmp_path):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from deepcollapse.records import FIELDS
 from deepcollapse.sweeps import Sweep, SweepFolder, key_of
 from deepcollapse.sweeps.found import found
 from deepcollapse.sweeps.status import first_line, status
@@ -37,8 +38,13 @@ def begun(folder, recipe, epoch=None, seconds=0):
 def done(folder, recipe, seconds):
     run = begun(folder, recipe, recipe.epochs)
     (run / "provenance.json").write_text(json.dumps({"created": BEGUN.isoformat()}))
-    (run / "done.json").touch()
+    mark_done(run)
     os.utime(run / "done.json", (BEGUN.timestamp() + seconds,) * 2)
+
+
+def mark_done(run):
+    (run / "done.json").write_text('{"version": "1", "data": {}, "afterwards": null}')
+    (run / "records.jsonl").write_text(json.dumps(dict.fromkeys(FIELDS)) + "\n")
 
 
 def test_what_is_left_is_told_from_runs_that_are_done(folder):
@@ -53,7 +59,7 @@ def test_what_is_left_is_told_from_runs_that_are_done(folder):
     assert now.seconds_left == pytest.approx((6 + 10) * 2)
     done(folder, recipes[4], 20)
     for recipe in recipes[3:4]:
-        (folder.run_path(recipe) / "done.json").touch()
+        mark_done(folder.run_path(recipe))
     assert status(folder.path).seconds_left == 0
 
 
@@ -126,7 +132,7 @@ def test_medians_are_over_the_seeds_that_are_done(folder):
         rows += [("within_class_variability", "head.input", "train", None, None)]
         rows += [("within_class_variability", "blocks.0", "train", None, 7.0)]
         names = ("measure", "layer", "split", "baseline", "value")
-        lines = [json.dumps(dict(zip(names, row, strict=True)) | {"array": None}) for row in rows]
+        lines = [json.dumps(dict.fromkeys(FIELDS) | dict(zip(names, row, strict=True))) for row in rows]
         (folder.run_path(recipe) / "records.jsonl").write_text("\n".join(lines) + "\n")
     first, second = found(sweep, folder)
     assert (first.settings, first.runs, first.done) == ({"rate": 0.1}, 4, 3)

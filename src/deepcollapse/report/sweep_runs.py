@@ -1,18 +1,16 @@
 """The runs of a sweep's folder as a table: their settings, how they stand, and what was measured at their end."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from deepcollapse.errors import RunError
 from deepcollapse.records import digest_of
+from deepcollapse.records.sweep import PLAN, State, damage, failure_path, read_lines, read_plan, read_row, state_of
 from deepcollapse.report.words import words_for
 
-PLAN, SCHEMA_VERSION = "sweep.json", 1
-State = Literal["done", "failed", "begun", "waiting"]
 # A measure, where it was taken, and of which data; "hidden" is the mean over the layers before the head.
 Key = tuple[str, str, str | None]
 HIDDEN = "hidden"
@@ -104,10 +102,10 @@ def is_sweep(folder: str | os.PathLike[str]) -> bool:
 def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = None) -> SweepRuns:
     """The runs of the sweep in a folder, with the measures of these names, or those that readers look for first.
 
-    Raises RunError where there is no sweep that can be read, or where a measure was taken of no run.
+    Raises RunError where there is no sweep that can be read, records are damaged, or a measure was taken of no run.
     """
     place = Path(folder)
-    recipes = _recipes(place)
+    recipes: list[Mapping[str, Any]] = read_plan(place)["recipes"]
     names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
     values = {name: _ordered(recipe.get(name) for recipe in recipes) for name in names}
     runs = [_run(place, recipe) for recipe in recipes]
@@ -115,26 +113,6 @@ def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = 
     common = {name: found[0] for name, found in values.items() if len(found) == 1}
     varying = {name: found for name, found in values.items() if len(found) > 1}
     return SweepRuns(place, runs, varying, common, [Measure.of(key) for key in _chosen(found, measures, place)])
-
-
-def _recipes(folder: Path) -> list[Mapping[str, Any]]:
-    path = folder / PLAN
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        version, recipes = plan.get("schema_version"), plan["recipes"]
-        if not recipes or not all(isinstance(recipe, dict) for recipe in recipes):
-            raise ValueError("it holds no recipes")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or (f"it lacks {error}" if isinstance(error, KeyError) else error)
-        raise RunError(
-            f"{folder} is not a sweep: it has no readable {PLAN} ({reason}). Name the folder given to --out."
-        ) from error
-    if version != SCHEMA_VERSION:
-        raise RunError(
-            f"{path} has version {version}, and this deepcollapse reads version {SCHEMA_VERSION}. "
-            "Use the deepcollapse that wrote it."
-        )
-    return recipes
 
 
 def _ordered(values: Iterable[Any]) -> list[Any]:
@@ -147,12 +125,11 @@ def _ordered(values: Iterable[Any]) -> list[Any]:
 
 def _run(folder: Path, recipe: Mapping[str, Any]) -> SweepRun:
     key = digest_of(recipe)
-    path, failure = folder / "runs" / key, folder / "failures" / f"{key}.txt"
-    if (path / "done.json").is_file():
-        return SweepRun(key, recipe, "done", path, final_values(path / "records.jsonl", recipe.get("epochs")))
-    if failure.is_file():
-        return SweepRun(key, recipe, "failed", path, error=_text(failure))
-    return SweepRun(key, recipe, "begun" if (path / "provenance.json").is_file() else "waiting", path)
+    path, state = folder / "runs" / key, state_of(folder, key)
+    if state == "done":
+        return SweepRun(key, recipe, state, path, final_values(path / "records.jsonl", recipe.get("epochs")))
+    error = (damage(path) or _text(failure_path(folder, key))) if state == "failed" else ""
+    return SweepRun(key, recipe, state, path, error=error)
 
 
 def _text(path: Path) -> str:
@@ -163,18 +140,17 @@ def _text(path: Path) -> str:
 
 
 def final_values(records: Path, epochs: Any) -> dict[Key, float | int]:
-    """What was measured at the end of a run, and when its terminal phase began; nothing where the file is gone.
+    """What was measured at the end of a run, and when its terminal phase began.
 
-    Of the many thousand rows only those of the last epoch, and those without one, are read as JSON.
+    Of the many thousand rows only those of the last epoch, and those without one, are read as JSON. Raises RunError
+    where the file is gone or damaged.
     """
     marks = (f'"epoch": {epochs},'.encode(), b'"epoch": null,', b'"measure": "tpt_onset"')
     found: dict[Key, list[tuple[str, float | int]]] = {}
-    try:
-        data = records.read_bytes()
-    except OSError:
-        return {}
+    data = read_lines(records)
     for line in (line for mark in marks for line in _lines_with(mark, data)):
-        if row := _row(line):
+        row = read_row(line, records)
+        if isinstance(row["value"], int | float):
             # Only the usual ways of counting classes and of pooling compare from run to run.
             usual = row["weighting"] in (None, "class") and row["reduction"] in (None, "mean", "none", "flatten")
             values = found.setdefault((row["measure"], _place(row), row["split"]), [])
@@ -189,18 +165,8 @@ def _lines_with(mark: bytes, data: bytes) -> Iterator[bytes]:
     end = -1
     while (at := data.find(mark, end + 1)) >= 0:
         start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-        if end < 0:  # a line that a crash cut off
-            return
         if data.find(b'"array": null', at, end) >= 0 and data.find(b'"baseline": null', at, end) >= 0:
             yield data[start:end]
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-        return row if isinstance(row["value"], int | float) else None
-    except (ValueError, KeyError, TypeError):  # a damaged line takes nothing else with it
-        return None
 
 
 def _place(row: Mapping[str, Any]) -> str:

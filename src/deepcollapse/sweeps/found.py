@@ -3,13 +3,13 @@
 Reads the records line by line and imports neither torch nor pandas.
 """
 
-import json
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepcollapse.records.sweep import read_lines, read_row
 from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.sweep import Sweep
 
@@ -50,18 +50,20 @@ def _found(settings: dict[str, Any], runs: list[Path | None]) -> Found:
 
 
 def last_values(records: Path) -> dict[str, float]:
-    """What `TOLD` names, at the last epoch that has it; baselines are left out."""
+    """What `TOLD` names, at the last epoch that has it; baselines are left out.
+
+    Raises RunError where the records are missing or damaged.
+    """
     wanted = {where: name for name, where in TOLD.items()}
-    marks = tuple(f'"measure": "{measure}"' for measure, _, _ in wanted)
+    marks = tuple(f'"measure": "{measure}"'.encode() for measure, _, _ in wanted)
     values: dict[str, float] = {}
-    with records.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not any(mark in line for mark in marks):  # reading every row as JSON would take ten times as long
-                continue
-            row = json.loads(line)
-            name = wanted.get((row["measure"], row["layer"], row["split"]))
-            if name is not None and row["value"] is not None and row["baseline"] is None and row["array"] is None:
-                values[name] = row["value"]
+    for line in read_lines(records).splitlines():
+        if not any(mark in line for mark in marks):  # reading every row as JSON would take ten times as long
+            continue
+        row = read_row(line, records)
+        name = wanted.get((row["measure"], row["layer"], row["split"]))
+        if name is not None and row["value"] is not None and row["baseline"] is None and row["array"] is None:
+            values[name] = row["value"]
     return values
 
 

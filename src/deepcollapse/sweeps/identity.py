@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.errors import RunError
+from deepcollapse.records.sweep import DONE, read_done, read_json
 from deepcollapse.sweeps.data import Shelf
-from deepcollapse.sweeps.folder import DONE, LOCKS, read_json
+from deepcollapse.sweeps.folder import LOCKS
 from deepcollapse.sweeps.locks import lock
 
 if TYPE_CHECKING:
@@ -45,17 +46,6 @@ def differences(job: "Job", shelf: Shelf) -> str | None:
     return None
 
 
-def read_done(run: Path) -> Mapping[str, Any]:
-    """What stands in the done.json of a run. Raises RunError where it is damaged."""
-    path = run / DONE
-    # Without it the run is one that was stopped after training.
-    advice = "Remove that file alone: what comes after training is then measured again."
-    done = read_json(path, f"{path} is damaged", advice)
-    if not (isinstance(done.get("version"), str) and isinstance(done.get("data"), dict) and "afterwards" in done):
-        raise RunError(f"{path} is damaged (it lacks version, data or afterwards). {advice}")
-    return done
-
-
 def _compared(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> str | None:
     if not isinstance(then["data"], dict):
         raise RunError(f"{path} is damaged (it has no digests of data). Move the run away to train it anew.")
@@ -85,8 +75,8 @@ def refuse_others(jobs: Sequence["Job"], shelf: Shelf) -> None:
                     f"{len(found)} of {len(jobs)} runs of {path} were made otherwise than they would be now:",
                     *lines,
                     *more,
-                    "Nothing was trained. Choose another folder with --out, or have them trained anew with "
-                    f"retrain=True (--retrain), which keeps the old ones in {path / 'old'}.",
+                    "Nothing was trained. Choose another folder with --out, or train them anew with --retrain (in "
+                    f"Python, retrain=True), which keeps the old ones in {path / 'old'}.",
                 ]
             )
         )

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from deepcollapse.errors import DeepCollapseError, RunError
 from deepcollapse.records import Run, atomic_write
+from deepcollapse.records.sweep import DONE, check_records, read_done, read_json
 from deepcollapse.sweeps.data import Shelf
-from deepcollapse.sweeps.folder import DONE, LOCKS, SweepFolder, read_json
-from deepcollapse.sweeps.identity import differences, identity, read_done
+from deepcollapse.sweeps.folder import LOCKS, SweepFolder
+from deepcollapse.sweeps.identity import differences, identity
 from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.sweep import key_of
 from deepcollapse.sweeps.trained import Trained, afterwards
@@ -174,7 +175,8 @@ def is_done(job: Job, shelf: Shelf) -> bool:
     """Whether there is nothing left to do. Where other measures were to follow training, these are still to come; where
     none are asked for, those that are there stay.
 
-    Raises RunError for a run, done or begun, of another version or on other data, which must not be mixed in.
+    Raises RunError for a run, done or begun, of another version or on other data, which must not be mixed in, and for
+    one that is done and whose files are damaged.
     """
     if told := differences(job, shelf):
         raise RunError(
@@ -183,6 +185,7 @@ def is_done(job: Job, shelf: Shelf) -> bool:
         )
     if not (job.run_path / DONE).is_file():
         return False
+    check_records(job.run_path)
     return job.afterwards in (None, read_done(job.run_path)["afterwards"])
 
 

@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from deepcollapse.sweeps.folder import DONE, LOCKS, SweepFolder
+from deepcollapse.records.sweep import DONE, TAIL, damage
+from deepcollapse.sweeps.folder import LOCKS, SweepFolder
 from deepcollapse.sweeps.sweep import Sweep, key_of
 from deepcollapse.training.recipe import Recipe
 
 Standing = Literal["done", "running", "failed", "stopped", "waiting"]
 STANDINGS: tuple[Standing, ...] = ("done", "running", "failed", "stopped", "waiting")
-TAIL = 65536  # bytes at the end of the records, in which the last epoch is found
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class RunStatus:
     """How one run stands: "running" while a process holds it, "stopped" where it was begun and none does.
 
     `index` is its place in the plan, `settings` those in which the sweep's recipes differ, `epoch` the last one that is
-    recorded (None before the first), `error` the first line of what went wrong, and `traceback` its file.
+    recorded (None before the first), `error` the first line of what went wrong, and `traceback` its
+    file, if there is one.
     """
 
     index: int
@@ -71,10 +72,10 @@ def _statuses(folder: SweepFolder, sweep: Sweep) -> Iterator[RunStatus]:
     axes = sweep.axes()
     for index, recipe in enumerate(sweep.recipes):
         state, run, failure = standing_of(folder, recipe), folder.run_path(recipe), folder.failure_path(recipe)
-        error = first_line(failure) if state == "failed" else None
+        error = (damage(run) or first_line(failure)) if state == "failed" else None
         settings = {name: getattr(recipe, name) for name in axes}
         epoch = recipe.epochs if state == "done" else epoch_reached(run)
-        told = failure if state == "failed" else None
+        told = failure if state == "failed" and failure.is_file() else None
         yield RunStatus(index, key_of(recipe), run, settings, state, epoch, recipe.epochs, error, told)
 
 

@@ -51,12 +51,13 @@ def show_unfinished(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outco
         say(f"{runs} at another process just now; see: deepcollapse sweep status {folder.path}")
 
 
-def show_failures(failures: Sequence[tuple[str, str, Path]], folder: SweepFolder) -> None:
+def show_failures(failures: Sequence[tuple[str, str, Path | None]], folder: SweepFolder) -> None:
     """What failed, with which error, and where its traceback is; the first few where there are many."""
     for what, error, traceback in failures[:MOST_FAILURES]:
         print()
         say(f"Failed: {what}: {error}")
-        say(f"  Traceback: {traceback}")
+        if traceback:
+            say(f"  Traceback: {traceback}")
     if len(failures) > MOST_FAILURES:
         print()
         say(f"{len(failures)} runs failed; the tracebacks of the others lie in {folder.path / 'failures'}.")
@@ -95,4 +96,5 @@ def write_page_of(path: Path) -> Path:
     """Write the page that compares the runs of a sweep and says which failed."""
     from deepcollapse.report.sweep import write_sweep_page
 
+    SweepFolder(path).sweep()  # refuses recipes that are none, which the page cannot tell
     return write_sweep_page(path, path / "report.html")

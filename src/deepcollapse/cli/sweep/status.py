@@ -45,7 +45,7 @@ def show(found: SweepStatus) -> None:
         show_table(("index", "state", "epoch", "settings"), rows, right=(0, 2))
     if len(runs) > MOST_ROWS:
         say(f"and {len(runs) - MOST_ROWS} more; all of them: deepcollapse sweep status {found.folder} --json")
-    failed = [(f"run {run.index}", run.error or "", run.traceback) for run in found.standing("failed") if run.traceback]
+    failed = [(f"run {run.index}", run.error or "", run.traceback) for run in found.standing("failed")]
     show_failures(failed, SweepFolder(found.folder))
 
 
