@@ -5,8 +5,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from deepcollapse.errors import RunError
+from deepcollapse.errors import OptionError, RunError
 from deepcollapse.sweeps.data import Shelf, data_key
 from deepcollapse.sweeps.engines import Engine
 from deepcollapse.sweeps.engines.in_process import InProcess
@@ -14,7 +15,9 @@ from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.identity import others, refuse_others, set_aside
 from deepcollapse.sweeps.job import Job, Outcome, is_done, locked
 from deepcollapse.sweeps.sweep import Sweep, key_of
+from deepcollapse.sweeps.trained import afterwards
 from deepcollapse.sweeps.watch import SweepWatcher
+from deepcollapse.training.recipe import Recipe
 
 LOOK_AGAIN = 0.25  # seconds
 
@@ -43,8 +46,12 @@ def run_sweep(
     moved to `out`/old and trained anew. (Data that only the user's own code can read are taken to be the same.)
 
     Raises RunError where the folder holds something else or cannot be written, for runs of another version or on other
-    data, and when the disk is full: every further run would fail too. What is done stays done.
+    data, and when the disk is full: every further run would fail too. What is done stays done. Raises OptionError,
+    before anything is planned, for what is no sweep or no engine, and where there is no function `sweep.afterwards`.
     """
+    _refuse_wrong_kinds(sweep, engine)
+    if sweep.afterwards is not None:
+        afterwards(sweep.afterwards)
     folder, watcher = SweepFolder(Path(out)), watcher or SweepWatcher()
     folder.plan(sweep)
     root = None if data_root is None else os.fspath(data_root)
@@ -63,6 +70,20 @@ def run_sweep(
         if outcome.stops:
             raise _stopped(folder, sweep, outcome)
     return tuple(outcomes[key_of(recipe)] for recipe in sweep.recipes)
+
+
+def _refuse_wrong_kinds(sweep: Any, engine: Any) -> None:
+    if isinstance(sweep, Recipe):
+        raise OptionError("run_sweep takes a sweep; got one recipe. Write run_sweep(Sweep((recipe,)), out).")
+    if not isinstance(sweep, Sweep):
+        raise OptionError(
+            f"run_sweep takes a sweep; got a {type(sweep).__name__}. Write run_sweep(Sweep(tuple(recipes)), out)."
+        )
+    if not (engine is None or (isinstance(engine, Engine) and not isinstance(engine, type))):
+        raise OptionError(
+            f"engine is {engine!r}; it must be an engine of deepcollapse.sweeps.engines, such as "
+            "processes.Processes(jobs=4)."
+        )
 
 
 def _in_order_of_data(jobs: Sequence[Job]) -> list[Job]:

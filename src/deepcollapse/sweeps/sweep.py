@@ -1,13 +1,14 @@
 """A sweep: recipes that belong together, each once. Imports no torch."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from deepcollapse.errors import OptionError
 from deepcollapse.records import digest_of
-from deepcollapse.training.kinds import plain
+from deepcollapse.training.kinds import fits, in_words, plain
 from deepcollapse.training.recipe import Recipe
 
 
@@ -18,7 +19,7 @@ class Sweep:
     A recipe that is given twice counts once. `afterwards` names a function as package.module:function, which takes a
     `Trained` and gives records.
 
-    Raises OptionError where there is no recipe.
+    Raises OptionError where there is no recipe, or what is none.
 
     >>> sweep = Sweep.grid(Recipe(epochs=3), rate=[0.1, 0.01], seed=range(3))
     >>> len(sweep.recipes), sweep.axes()
@@ -29,25 +30,31 @@ class Sweep:
     afterwards: str | None = None
 
     def __post_init__(self) -> None:
-        """Keep each recipe once."""
-        object.__setattr__(self, "recipes", tuple(dict.fromkeys(self.recipes)))
+        """Keep each recipe once; refuse what is none."""
+        if isinstance(self.recipes, Recipe):
+            raise OptionError("a sweep takes several recipes; got one alone. Write Sweep((recipe,)).")
+        recipes = _several(self.recipes, "a sweep takes several recipes", "Sweep((Recipe(), ...))")
+        if others := [recipe for recipe in recipes if not isinstance(recipe, Recipe)]:
+            raise OptionError(f"a sweep takes recipes, made by Recipe(...); got {others[0]!r} among them.")
+        if not (self.afterwards is None or isinstance(self.afterwards, str)):
+            raise OptionError(
+                f"afterwards is the name of a function, as package.module:function; got {self.afterwards!r}."
+            )
+        object.__setattr__(self, "recipes", tuple(dict.fromkeys(recipes)))
         if not self.recipes:
             raise OptionError("a sweep needs at least one recipe; got none.")
 
     @classmethod
-    def grid(cls, base: Recipe, *, afterwards: str | None = None, **axes: Sequence[Any]) -> "Sweep":
+    def grid(cls, base: Recipe, *, afterwards: str | None = None, **axes: Iterable[Any]) -> "Sweep":
         """Every combination of the settings' values; the others are those of `base`.
 
         Raises OptionError for a setting that recipes do not have, without values, or with one that it cannot take.
         """
-        known = base.to_mapping() | {name: None for name in Recipe.__dataclass_fields__}
-        for name, values in axes.items():
-            if name not in known:
-                raise OptionError(f"a recipe has no setting {name!r}; it has {', '.join(sorted(known))}.")
-            if not len(values):
-                raise OptionError(f"{name} is to be swept, and no value was given for it.")
-        combined = itertools.product(*axes.values())
-        recipes = (Recipe.from_mapping(_changed(base, dict(zip(axes, values, strict=True)))) for values in combined)
+        if not isinstance(base, Recipe):
+            raise OptionError(f"a grid starts from a recipe, made by Recipe(...); got {base!r}.")
+        values = {name: _values(name, given) for name, given in axes.items()}
+        combined = itertools.product(*values.values())
+        recipes = (Recipe.from_mapping(_changed(base, dict(zip(values, one, strict=True)))) for one in combined)
         return cls(tuple(recipes), afterwards)
 
     def named(self) -> dict[str, Recipe]:
@@ -88,3 +95,25 @@ def _changed(base: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:
 def _as_toml(value: Any, kind: Any) -> Any:
     value = plain(value, kind)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _several(given: Any, what: str, written: str) -> tuple[Any, ...]:
+    """What was given one after another; a text is one thing, not its letters."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise OptionError(f"{what}; got {given!r} alone. Write {written}.")
+    return tuple(given)
+
+
+def _values(name: str, given: Any) -> tuple[Any, ...]:
+    """The values of a setting in a grid."""
+    kinds = {name: field.type for name, field in Recipe.__dataclass_fields__.items()}
+    if name not in kinds:
+        raise OptionError(f"a recipe has no setting {name!r}; it has {', '.join(sorted(kinds))}.")
+    values = _several(given, f"{name} is swept over a list of values", f"{name}=[{given!r}]")
+    if not values:
+        raise OptionError(f"{name} is to be swept, and no value was given for it.")
+    for value in values:
+        not_given = value is None and NoneType in get_args(kinds[name])
+        if not (not_given or (value is not None and fits(value, kinds[name]))):
+            raise OptionError(f"{name} has the value {value!r} in a grid; each must be {in_words(kinds[name])}.")
+    return values
