@@ -112,6 +112,8 @@ def test_failures_are_named_with_their_tracebacks(sweep, call):
             "--grid takes settings with their values, such as rate=0.1,0.01 decay=0,5e-3, without spaces around "
             "commas; got 'rate'.",
         ),
+        (["--grid"], "--grid needs SETTING=VALUE, such as rate=0.1,0.01 decay=0,5e-3; got nothing."),
+        (["--grid", "rate=0.1,1e-1"], "--grid gives rate the value 0.1 twice. Give each value once."),
         (["--grid", "rate=0.1,x"], "rate is 'x' in --grid; it must be a number."),
         (["--grid", "optimiser=sdg"], "optimiser is 'sdg' in --grid; it must be one of 'sgd', 'adam', 'adamw'."),
         (["--grid", "rate=-1"], "rate must be a positive number; got -1.0."),
@@ -123,8 +125,24 @@ def test_failures_are_named_with_their_tracebacks(sweep, call):
             ["--grid", "seed=3", "--seeds", "2"],
             "--seeds and --grid seed=... both say which seeds there are; leave one of them out.",
         ),
+        (
+            ["--seed", "7", "--seeds", "3"],
+            "--seed and --seeds both say which seeds there are; leave one of them out.",
+        ),
         (["--seeds", "0"], "--seeds must be at least 1; got 0."),
         (["--jobs", "0"], "--jobs must be at least 1; got 0."),
+        (
+            ["--engine", "in-process", "--jobs", "2"],
+            "--engine in-process is one process; got --jobs 2. Leave --jobs out, or use --engine auto or processes.",
+        ),
+        (
+            ["--engine", "stacked", "--jobs", "2"],
+            "--engine stacked is one process; got --jobs 2. Leave --jobs out, or use --engine auto or processes.",
+        ),
+        (
+            ["--recipes", "a.toml", "c.toml"],
+            "the recipe c.toml is none: the recipe's rate is 'a'; it must be a number.",
+        ),
         (
             ["--address", "auto", "--engine", "processes"],
             "--address is that of a Ray cluster and goes with --engine ray; got --engine processes.",
@@ -146,6 +164,7 @@ def test_failures_are_named_with_their_tracebacks(sweep, call):
 )
 def test_what_cannot_be_asked(here, call, arguments, message):
     (here / "a.toml").write_text("rate = 0.3\n")
+    (here / "c.toml").write_text('rate = "a"\n')
     done = call("sweep", "run", *arguments)
     assert (done.code, done.err) == (1, f"deepcollapse: {message}\n")
     assert not (here / "runs").exists()
@@ -230,6 +249,19 @@ def test_ctrl_c_says_what_is_kept(sweep, call, monkeypatch):
     assert [stood[state] for state in ("done", "running", "failed", "stopped", "waiting")] == [5, 0, 0, 1, 0]
     assert call(*arguments).code == 0
     assert call("sweep", "status", "sweep").out == "sweep: 6 done.\n"
+
+
+def test_ctrl_c_before_any_run_is_done(here, call, monkeypatch):
+    def train(self, epoch, order):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "train_epoch", train)
+    done = call(*again("--seeds", "2"))
+    assert (done.code, done.err) == (
+        130,
+        "deepcollapse: Stopped with none of 2 runs done; sweep keeps of those that were begun what was trained up to "
+        "the last checkpoint. The same command goes on with them.\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from deepcollapse.sweeps import Sweep, SweepFolder, run_sweep
-from deepcollapse.sweeps.engines.choose import Automatic, choose, divided
+from deepcollapse.sweeps.engines.choose import Automatic, divided
 from deepcollapse.sweeps.engines.in_process import InProcess, Shelves
-from deepcollapse.sweeps.engines.processes import Processes
 from deepcollapse.sweeps.engines.stacked import Stacked, groups
 from deepcollapse.sweeps.job import Job
 from deepcollapse.sweeps.watch import SweepWatcher
@@ -135,7 +134,7 @@ def test_runs_are_grouped_by_what_they_must_share(tmp_path):
     assert [[recipes.index(job.recipe) for job in group] for group in found] == [[0, 1, 2, 3], [4, 6], [5]]
 
 
-def test_the_engine_follows_from_the_networks(tmp_path):
+def test_small_networks_of_one_make_are_worth_a_stack(tmp_path):
     def jobs(*recipes):
         return [Job(recipe, tmp_path) for recipe in recipes]
 
@@ -143,11 +142,6 @@ def test_the_engine_follows_from_the_networks(tmp_path):
     stacks, others = divided(jobs(*UNLIKE, *large), Shelves())
     assert [len(stack) for stack in stacks] == [4]
     assert [job.recipe for job in others] == large
-    assert choose(jobs(*UNLIKE)) == Stacked()
-    assert choose(jobs(*large)) == choose(jobs(TINY)) == InProcess()
-    assert choose(jobs(*large), 2) == Processes(2)
-    assert choose(jobs(*UNLIKE, *large)) == Automatic(1)
-    assert choose(jobs(*UNLIKE), 2) == Automatic(2)
 
 
 def test_the_automatic_engine_leaves_the_same(one_by_one, tmp_path):

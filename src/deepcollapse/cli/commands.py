@@ -124,6 +124,8 @@ def _with_recipes(planned: type[SweepRun] | type[SweepPlan], arguments: list[str
     asked = read(_base_recipe(arguments))
     if asked.recipes and asked.recipe_file:
         raise OptionError("--recipe-file and --recipes both say where recipes start from; leave one of them out.")
+    if asked.seeds is not None and _value_of("--seed", arguments) is not None:
+        raise OptionError("--seed and --seeds both say which seeds there are; leave one of them out.")
     bases = tuple(read(_recipe_in(file)).recipe for file in asked.recipes)
     return replace(asked, bases=bases) if bases else asked
 
@@ -170,6 +172,8 @@ def _recipe_in(file: str | Path) -> Recipe:
         raise RunError(
             f"the recipe {file} cannot be read: {reason}. It is a TOML file like recipe.toml of a run."
         ) from error
+    except OptionError as error:
+        raise OptionError(f"the recipe {file} is none: {error}") from error
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

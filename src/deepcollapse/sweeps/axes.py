@@ -1,5 +1,6 @@
 """Settings and their values as one writes them on a command line: rate=0.1,0.01 decay=0,5e-3. Imports no torch."""
 
+from collections import Counter
 from collections.abc import Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -15,7 +16,8 @@ NOT_GIVEN, JOIN = "none", "+"
 def read_axes(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """The values of each setting, of the setting's own kind.
 
-    Raises OptionError for a setting that recipes do not have or that comes twice, and for values that it cannot take.
+    Raises OptionError for a setting that recipes do not have or that comes twice, and for values that it cannot take
+    or that come twice.
 
     >>> read_axes(["rate=0.1,1", "width=none,64", "drops=none,0.3+0.6"])
     {'rate': (0.1, 1.0), 'width': (None, 64), 'drops': ((), (0.3, 0.6))}
@@ -34,6 +36,8 @@ def read_axes(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         if name in axes:
             raise OptionError(f"--grid names {name} twice. Give all of its values at once: {name}=FIRST,SECOND.")
         axes[name] = tuple(_read(name, part.strip(), kinds[name]) for part in values.split(","))
+        if again := [value for value, count in Counter(axes[name]).items() if count > 1]:
+            raise OptionError(f"--grid gives {name} the value {written(again[0])} twice. Give each value once.")
     return axes
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from deepcollapse.cli.runs import RUNS
+from deepcollapse.cli.runs import RUNS, as_name
 from deepcollapse.errors import OptionError
 from deepcollapse.sweeps.axes import read_axes
 from deepcollapse.sweeps.sweep import Sweep
@@ -50,6 +50,8 @@ class Planned:
 
     def sweep(self) -> Sweep:
         """The recipes. Raises OptionError for settings that there are not and values that they cannot take."""
+        if () in self.grid:
+            raise OptionError("--grid needs SETTING=VALUE, such as rate=0.1,0.01 decay=0,5e-3; got nothing.")
         axes: dict[str, Any] = read_axes(text for given in self.grid for text in given)
         if self.seeds is not None:
             if "seed" in axes:
@@ -64,12 +66,8 @@ class Planned:
         """Where the sweep goes: the same place every time, so that the same command goes on with it."""
         names = (dict.fromkeys(getattr(recipe, name) for recipe in sweep.recipes) for name in ("dataset", "network"))
         words = [word for found in names for word in found]
-        return self.out or RUNS / "-".join(["sweep", *map(_as_name, words)])
+        return self.out or RUNS / as_name(["sweep", *words])
 
     def resources(self) -> dict[str, Any]:
         """What runs are given besides their recipe, as `run_sweep` and `Job` name it."""
         return {name: getattr(self, name) for name in ("device", "threads", "data_root", "download")}
-
-
-def _as_name(word: str) -> str:
-    return "".join(c if c.isalnum() or c in "._" else "-" for c in word).strip("-.")

@@ -10,7 +10,6 @@ from deepcollapse.cli.sweep.planned import Planned
 from deepcollapse.cli.sweep.progress import SweepProgress
 from deepcollapse.cli.sweep.shown import facts, show_found, show_unfinished, write_page_of
 from deepcollapse.cli.terminal import Interrupted, say, say_json
-from deepcollapse.errors import OptionError
 from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.sweep import Sweep
 
@@ -73,21 +72,11 @@ class SweepRun(Planned):
                 return run_sweep(sweep, out, engine=engine, retrain=self.retrain, watcher=progress, **self.resources())
         except KeyboardInterrupt:
             done = sum(SweepFolder(out).state(recipe) == "done" for recipe in sweep.recipes)
+            kept = "them, and of those that were begun" if done else "of those that were begun"
             raise Interrupted(
-                f"Stopped with {done} of {len(sweep.recipes)} runs done; {out} keeps them, and of those that were "
-                "begun what was trained up to the last checkpoint. The same command goes on with them."
+                f"Stopped with {done or 'none'} of {len(sweep.recipes)} runs done; {out} keeps {kept} what was "
+                "trained up to the last checkpoint. The same command goes on with them."
             ) from None
 
     def _engine(self) -> "Engine":
-        engine = engine_of(self.engine, self.jobs, self.address)
-        if self.engine == "ray":
-            from deepcollapse.sweeps.engines.ray import RayEngine
-
-            pending = self.jobs if self.jobs > 1 else None
-            return RayEngine(self.address, cpus=self.cpus_per_run, gpus=self.gpus_per_run, pending=pending)
-        if (self.cpus_per_run, self.gpus_per_run) != (1.0, 0.0):
-            raise OptionError(
-                f"--cpus-per-run and --gpus-per-run are what Ray sets aside and go with --engine ray; got --engine "
-                f"{self.engine}."
-            )
-        return engine
+        return engine_of(self.engine, self.jobs, self.address, cpus=self.cpus_per_run, gpus=self.gpus_per_run)

@@ -8,7 +8,6 @@ import torch
 
 from deepcollapse.errors import OptionError
 from deepcollapse.sweeps.data import Shelf
-from deepcollapse.sweeps.engines import Engine
 from deepcollapse.sweeps.engines.bundle import Bundle
 from deepcollapse.sweeps.engines.in_process import InProcess, Shelves
 from deepcollapse.sweeps.engines.processes import Processes
@@ -52,16 +51,6 @@ class Automatic:
         for stack in stacks:
             yield from Stacked(MOST, self.shelf).run(stack, watcher)
         yield from InProcess(self.shelf).run(others, watcher)
-
-
-def choose(jobs: Sequence[Job], number: int = 1) -> Engine:
-    """The engine that serves these jobs best with so many at once."""
-    stacks, others = divided(jobs, Shelves())
-    if stacks and (others or number > 1):
-        return Automatic(number)
-    if stacks:
-        return Stacked(MOST)
-    return Processes(number) if number > 1 else InProcess()
 
 
 def divided(jobs: Sequence[Job], shelves: Shelves) -> tuple[list[list[Job]], list[Job]]:
