@@ -139,9 +139,9 @@ def test_a_recipe_file_is_where_flags_start_from(here, call):
         (None, "the recipe mine.toml cannot be read: No such file or directory. It is a TOML file like "),
         (b"epochs = ", "the recipe mine.toml cannot be read: Invalid value (at end of document). It is a TOML file "),
         (b"\xff\xfe", "the recipe mine.toml cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: "),
-        (b"epoch = 3", "a recipe has no setting 'epoch'; it has batch, "),
-        (b'epochs = "3"', "the recipe's epochs is '3'; it must be a whole number."),
-        (b"rate = -1", "rate must be a positive number; got -1.0."),
+        (b"epoch = 3", "the recipe mine.toml is none: a recipe has no setting 'epoch'; it has batch, "),
+        (b'epochs = "3"', "the recipe mine.toml is none: the recipe's epochs is '3'; it must be a whole number."),
+        (b"rate = -1", "the recipe mine.toml is none: rate must be a positive number; got -1.0."),
     ],
 )
 def test_a_recipe_file_that_cannot_be_used(here, call, content, message):
