@@ -10,7 +10,7 @@ from swept import no_sweep_page, sweep, swept  # noqa: F401
 
 import deepcollapse.report
 from deepcollapse.cli import main
-from shared_fixtures import few_measures, one_thread  # noqa: F401 - taken by this folder's tests
+from shared_fixtures import few_measures, measuring_few, one_thread  # noqa: F401 - taken by this folder's tests
 
 
 @pytest.fixture
@@ -56,5 +56,6 @@ def no_page(monkeypatch):
 def trained(tmp_path_factory) -> Path:
     """A run of the command, to be read and not written."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    assert main([*QUICK, "--out", str(folder)]) == 0
+    with measuring_few():
+        assert main([*QUICK, "--out", str(folder)]) == 0
     return folder

@@ -8,6 +8,7 @@ from quick import QUICK
 import deepcollapse.report.sweep
 from deepcollapse.cli import main
 from deepcollapse.sweeps import SweepFolder
+from shared_fixtures import measuring_few
 
 RECIPE = QUICK[1:]
 IN_PROCESS = ["--engine", "in-process"]
@@ -25,7 +26,7 @@ def no_sweep_page(monkeypatch):
 def swept(tmp_path_factory):
     """A sweep of four runs that is done, to be read and not written."""
     folder = tmp_path_factory.mktemp("swept") / "sweep"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, measuring_few():
         patch.setattr(deepcollapse.report.sweep, "write_sweep_page", lambda folder, out: out)
         assert main(["sweep", "run", *RECIPE, *GRID, *IN_PROCESS, "--out", str(folder), "--json"]) == 0
     return folder

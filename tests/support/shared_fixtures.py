@@ -1,6 +1,7 @@
 """Fixtures of several test folders; a folder takes one by importing it into its conftest."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -16,8 +17,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def few_measures() -> Iterator[None]:
+@contextmanager
+def measuring_few() -> Iterator[None]:
     """Training measures what these tests look at; all measures together are tested where they live."""
     import deepcollapse.training.loop
     from deepcollapse.measurement import measure
@@ -26,4 +27,11 @@ def few_measures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         how = {"measures": [*names, "nearest_class_mean_*"]}
         patch.setattr(deepcollapse.training.loop, "measure", partial(measure, **how))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_measures() -> Iterator[None]:
+    """Few measures in a module of tests, and all again after it; fixtures of a whole session ask for it themselves."""
+    with measuring_few():
         yield

@@ -4,13 +4,14 @@ import pytest
 from small import SMALL, Stop
 
 from deepcollapse.training import train
-from shared_fixtures import few_measures, one_thread  # noqa: F401 - taken by this folder's tests
+from shared_fixtures import few_measures, measuring_few, one_thread  # noqa: F401 - taken by this folder's tests
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory) -> Path:
     """The small recipe trained from start to end without a break; nobody writes to it."""
-    return train(SMALL, tmp_path_factory.mktemp("whole") / "run", threads=1).path
+    with measuring_few():
+        return train(SMALL, tmp_path_factory.mktemp("whole") / "run", threads=1).path
 
 
 @pytest.fixture
