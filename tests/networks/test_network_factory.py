@@ -41,7 +41,7 @@ class Net(nn.Linear):
 
 @pytest.fixture
 def nets(here: Path) -> Path:
-    (here / "own_nets.py").write_text(SOURCE)
+    (here / "own_factories.py").write_text(SOURCE)
     (here / "needy_nets.py").write_text("import a_module_that_is_not_there")
     (here / "broken_nets.py").write_text("1 / 0")
     return here
@@ -54,7 +54,7 @@ def message(error: type[DeepCollapseError], name: str, **parameters) -> str:
 
 
 def outputs(name: str, **parameters) -> int:
-    network = load_network(f"own_nets:{name}", **parameters)
+    network = load_network(f"own_factories:{name}", **parameters)
     return [module.out_features for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
@@ -85,26 +85,26 @@ def test_a_module_whose_own_imports_fail_says_so(nets):
 
 
 def test_a_missing_attribute_suggests_close_ones(nets):
-    assert message(UnknownNameError, "own_nets:plan") == (
-        "network 'own_nets:plan': module 'own_nets' has no 'plan'. Did you mean plain? "
-        f"It was read from {nets / 'own_nets.py'}."
+    assert message(UnknownNameError, "own_factories:plan") == (
+        "network 'own_factories:plan': module 'own_factories' has no 'plan'. Did you mean plain? "
+        f"It was read from {nets / 'own_factories.py'}."
     )
 
 
 def test_what_is_no_factory_is_refused(nets):
-    assert message(OptionError, "own_nets:number") == (
-        "network 'own_nets:number': 'number' is a int, which cannot be called. "
+    assert message(OptionError, "own_factories:number") == (
+        "network 'own_factories:number': 'number' is a int, which cannot be called. "
         "Name a function or class that returns a torch.nn.Module."
     )
-    assert message(OptionError, "own_nets:wrong") == (
-        "network 'own_nets:wrong': wrong() returned a list; it must return a torch.nn.Module."
+    assert message(OptionError, "own_factories:wrong") == (
+        "network 'own_factories:wrong': wrong() returned a list; it must return a torch.nn.Module."
     )
 
 
 def test_a_factory_that_raises_is_quoted_and_chained(nets):
     with pytest.raises(OptionError) as caught:
-        load_network("own_nets:raising", width=2)
-    assert str(caught.value) == "network 'own_nets:raising': raising(width=2) raised ZeroDivisionError: no width"
+        load_network("own_factories:raising", width=2)
+    assert str(caught.value) == "network 'own_factories:raising': raising(width=2) raised ZeroDivisionError: no width"
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -117,7 +117,7 @@ def test_our_own_networks_need_classes_and_shape():
 
 
 def test_pretrained_has_no_meaning_for_networks_without_published_weights():
-    for name in "mlp", "own_nets:plain":
+    for name in "mlp", "own_factories:plain":
         assert message(OptionError, name, pretrained=True) == (
             f"network {name!r} has no published weights, so pretrained=True has no meaning. "
             "Name a file of weights with weights=PATH."
