@@ -84,7 +84,7 @@ class Metric:
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """The function's parameters by name; read once, for a measure is called on every layer at every epoch."""
-        return inspect.signature(self.function).parameters
+        return dict(inspect.signature(self.function).parameters)  # what is copied or pickled may hold no proxy
 
     @property
     def definition(self) -> str:
