@@ -9,8 +9,9 @@ from page_tree import tree
 from sweep_sample import BASE, LAST, make_sweep, numbers
 
 from deepcollapse.errors import RunError
+from deepcollapse.records.final import HIDDEN
 from deepcollapse.report.sweep import is_sweep, page, write_sweep_page
-from deepcollapse.report.sweep_runs import HIDDEN, read_sweep
+from deepcollapse.report.sweep_runs import read_sweep
 from deepcollapse.report.sweep_table import relative
 from deepcollapse.sweeps import key_of
 

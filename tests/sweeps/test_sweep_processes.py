@@ -75,14 +75,16 @@ def descendants(pid):
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory):
-    """A sweep in which workers are killed: its folder, outcomes, and what its watcher was told."""
+    """A sweep in which workers are killed: its folder, outcomes, what its watcher was told, and who stayed behind."""
     folder, notes = tmp_path_factory.mktemp("troubled") / "s", Notes()
     sweep = Sweep.grid(TINY, seed=range(4), afterwards="sweep_extras:troubled")
-    return folder, sweep, run_sweep(sweep, folder, engine=Processes(2), watcher=notes), notes
+    others = descendants(os.getpid())  # of other tests
+    outcomes = run_sweep(sweep, folder, engine=Processes(2), watcher=notes)
+    return folder, sweep, outcomes, notes, descendants(os.getpid()) - others
 
 
 def test_a_worker_that_is_killed_costs_its_own_run_alone_and_that_at_the_second_time(troubled):
-    folder, sweep, outcomes, notes = troubled
+    folder, sweep, outcomes, notes, left = troubled
     assert [outcome.state for outcome in outcomes] == ["done", "done", "failed", "failed"]
     assert [outcome.error for outcome in outcomes] == [
         None,
@@ -95,7 +97,7 @@ def test_a_worker_that_is_killed_costs_its_own_run_alone_and_that_at_the_second_
     kept = SweepFolder(folder)
     assert kept.failure_path(sweep.recipes[3]).read_text().endswith("SystemExit: no more\n")
     assert kept.failure_path(sweep.recipes[2]).read_text().startswith("deepcollapse.errors.RunError: the worker")
-    assert descendants(os.getpid()) == set()
+    assert left == set()
     assert notes.begun == [(4, 0)]
     assert set(notes.outcomes) == set(outcomes)
     for key in sweep.named():

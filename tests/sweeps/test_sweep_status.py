@@ -11,7 +11,7 @@ import pytest
 
 from deepcollapse.records import FIELDS
 from deepcollapse.sweeps import Sweep, SweepFolder, key_of
-from deepcollapse.sweeps.found import found
+from deepcollapse.sweeps.combinations import combinations
 from deepcollapse.sweeps.status import first_line, status
 from deepcollapse.training.recipe import Recipe
 
@@ -127,22 +127,21 @@ def test_medians_are_over_the_seeds_that_are_done(folder):
     folder.plan(sweep)
     for recipe, accuracy in zip(recipes, (0.5, 0.7, 0.9), strict=False):
         done(folder, recipe, 1)
-        rows = [("accuracy", "network", "test", None, value) for value in (0.1, accuracy)]
-        rows += [("accuracy", "network", "train", None, 1), ("accuracy", "network", "test", "untrained", 0.0)]
-        rows += [("within_class_variability", "head.input", "train", None, None)]
-        rows += [("within_class_variability", "blocks.0", "train", None, 7.0)]
-        names = ("measure", "layer", "split", "baseline", "value")
+        rows = [(epoch, "accuracy", "network", "test", None, value) for epoch, value in ((0, 0.1), (1, accuracy))]
+        rows += [(1, "accuracy", "network", "train", None, 1), (1, "accuracy", "network", "test", "untrained", 0.0)]
+        rows += [(1, "within_class_variability", "head.input", "train", None, None)]
+        rows += [(1, "within_class_variability", "blocks.0", "train", None, 7.0)]
+        names = ("epoch", "measure", "layer", "split", "baseline", "value")
         lines = [json.dumps(dict.fromkeys(FIELDS) | dict(zip(names, row, strict=True))) for row in rows]
         (folder.run_path(recipe) / "records.jsonl").write_text("\n".join(lines) + "\n")
-    first, second = found(sweep, folder)
+    first, second = combinations(sweep, folder)
     assert (first.settings, first.runs, first.done) == ({"rate": 0.1}, 4, 3)
     assert (first.accuracy_test, first.accuracy_train, first.within_class_variability) == (0.7, 1.0, None)
     assert (second.settings, second.done, second.accuracy_test) == ({"rate": 0.2}, 0, None)
 
 
 def test_status_needs_no_torch():
-    code = (
-        "import sys, deepcollapse.sweeps.status, deepcollapse.sweeps.found; print({'torch', 'pandas'} & {*sys.modules})"
-    )
+    modules = "deepcollapse.sweeps.status, deepcollapse.sweeps.combinations"
+    code = f"import sys, {modules}; print({{'torch', 'pandas'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

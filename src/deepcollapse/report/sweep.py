@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deepcollapse.records import atomic_write
+from deepcollapse.records.final import Key
+from deepcollapse.records.sweep import State
 from deepcollapse.report import explorer, frame, html, sweep_table
-from deepcollapse.report.sweep_runs import Key, Measure, State, SweepRun, SweepRuns, is_sweep, read_sweep
+from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns, is_sweep, read_sweep
 from deepcollapse.report.sweep_table import in_words, value_text
 
 __all__ = ["is_sweep", "write_sweep_page"]

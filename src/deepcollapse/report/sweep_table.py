@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from deepcollapse.records.final import HIDDEN, Key
 from deepcollapse.report import html
-from deepcollapse.report.sweep_runs import HIDDEN, Key, Measure, SweepRun, SweepRuns
+from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns
 from deepcollapse.report.words import number, percent
 
 SEED = "seed"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import say, show_table
 from deepcollapse.sweeps.axes import written
+from deepcollapse.sweeps.combinations import combinations
 from deepcollapse.sweeps.folder import SweepFolder
-from deepcollapse.sweeps.found import found
 from deepcollapse.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def show_found(sweep: Sweep, folder: SweepFolder) -> None:
     """A row for each combination of settings, medians over its seeds."""
     from deepcollapse.report.words import number, percent
 
-    rows = found(sweep, folder)
+    rows = combinations(sweep, folder)
     names = list(rows[0].settings)
     table = []
     for row in rows:
@@ -78,7 +78,7 @@ def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page
         traceback = str(folder.path / "failures" / f"{outcome.key}.txt") if outcome.state == "failed" else None
         kept = {"key": outcome.key, "path": str(outcome.run), "settings": settings, "state": outcome.state}
         runs.append(kept | {"seconds": outcome.seconds, "error": outcome.error, "traceback": traceback})
-    rows = [asdict(row) for row in found(sweep, folder)]
+    rows = [asdict(row) for row in combinations(sweep, folder)]
     return {"folder": str(folder.path), "page": str(page), "found": rows, "runs": runs}
 
 

@@ -23,6 +23,7 @@ def block_size(training: Training, most: int) -> int:
 def widest(network: nn.Module, inputs: Tensor) -> int:
     """The most numbers that any layer without parts gives for these inputs.
 
+    >>> import torch
     >>> widest(nn.Sequential(nn.Linear(2, 5), nn.Linear(5, 3)), torch.ones(1, 2))
     5
     """

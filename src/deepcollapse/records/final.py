@@ -1,0 +1,46 @@
+"""What was measured at the end of a run, without reading all that was measured before."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepcollapse.records.sweep import read_lines, read_row
+
+# A measure, where it was taken, and of which data; "hidden" is the mean over the layers before the head.
+Key = tuple[str, str, str | None]
+HIDDEN = "hidden"
+
+
+def final_values(records: Path, epochs: Any) -> dict[Key, float | int]:
+    """What was measured at the end of a run, and when its terminal phase began.
+
+    Of the many thousand rows only those of the last epoch, and those without one, are read as JSON. Raises RunError
+    where the file is gone or damaged.
+    """
+    marks = (f'"epoch": {epochs},'.encode(), b'"epoch": null,', b'"measure": "tpt_onset"')
+    found: dict[Key, list[tuple[str, float | int]]] = {}
+    data = read_lines(records)
+    for line in (line for mark in marks for line in _lines_with(mark, data)):
+        row = read_row(line, records)
+        if isinstance(row["value"], int | float):
+            # Only the usual ways of counting classes and of pooling compare from run to run.
+            usual = row["weighting"] in (None, "class") and row["reduction"] in (None, "mean", "none", "flatten")
+            values = found.setdefault((row["measure"], _place(row), row["split"]), [])
+            if usual or not any(layer == row["layer"] for layer, _ in values):
+                values[:] = [(layer, value) for layer, value in values if layer != row["layer"]]
+                values.append((row["layer"], row["value"]))
+    return {key: sum(value for _, value in values) / len(values) for key, values in found.items()}
+
+
+def _lines_with(mark: bytes, data: bytes) -> Iterator[bytes]:
+    """The whole lines in which a mark stands, but for those of arrays and of baselines."""
+    end = -1
+    while (at := data.find(mark, end + 1)) >= 0:
+        start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        if data.find(b'"array": null', at, end) >= 0 and data.find(b'"baseline": null', at, end) >= 0:
+            yield data[start:end]
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    layer = str(row["layer"])
+    return layer if layer in ("network", "head", "head.input", "input", "all") else HIDDEN
