@@ -6,29 +6,19 @@ import dataclasses
 import pandas
 import pytest
 import torch
+from study_runs import HERE, as_json, judgement_on, verdicts_on
 
 from deepcollapse.compression.ternary import train_discrete
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies import date2020, find
 from deepcollapse.studies.judging.evidence import Evidence, Finished
-from deepcollapse.studies.reproduce import Setting, reproduce
+from deepcollapse.studies.reproduce import reproduce
 from deepcollapse.training import Recipe
-
-ONE_THREAD = Setting(threads=1)
-
-
-def verdicts(record: StudyRecord) -> dict[str, dict[str, str]]:
-    return {claim.id: {one.subject: one.verdict for one in claim.judgements} for claim in record.claims}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("date2020")
 
 
 @pytest.fixture(scope="module")
 def whole(folder):
-    return reproduce(find("date2020"), folder, scale="smoke", setting=ONE_THREAD)
+    return reproduce(find("date2020"), folder, scale="smoke", setting=HERE)
 
 
 def only_digits(**settings):
@@ -37,8 +27,9 @@ def only_digits(**settings):
 
 
 def test_ternary_networks_are_at_par_and_beat_rounding(whole):
-    found = verdicts(whole)
-    assert found["par"] == found["better"] == found["monotone"] == {"iris, mlp": "holds", "digits, mlp": "holds"}
+    for subject in ("iris, mlp", "digits, mlp"):
+        found = verdicts_on(whole, subject)
+        assert [found[claim] for claim in ("par", "better", "monotone")] == ["holds"] * 3
 
 
 def test_the_headers_of_so_small_networks_cost_more_than_the_claim_allows(whole):
@@ -51,15 +42,15 @@ def test_the_headers_of_so_small_networks_cost_more_than_the_claim_allows(whole)
 
 def test_the_record_is_read_back_as_it_was_written(whole, folder):
     again = StudyRecord.read(folder)
-    assert verdicts(again) == verdicts(whole)
+    assert as_json(again) == as_json(whole)
     assert [type(shown).__name__ for shown in again.shown] == ["Chart", "Table"]
 
 
 def test_without_sweeps_nothing_is_better_than_rounding(tmp_path, monkeypatch):
     monkeypatch.setattr(date2020, "SWEEPS", {"digits": 0})
-    record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=ONE_THREAD)
-    assert verdicts(record)["better"] == {"digits, mlp": "fails"}
-    monotone = next(claim for claim in record.claims if claim.id == "monotone").judgements[0]
+    record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=HERE)
+    assert verdicts_on(record, "digits, mlp")["better"] == "fails"
+    monotone = judgement_on(record, "monotone", "digits, mlp")
     assert (monotone.verdict, monotone.why) == (
         "not tested",
         "no move was accepted, so that none could raise the loss",
@@ -75,8 +66,8 @@ def test_from_all_zeros_no_single_weight_helps(tmp_path, monkeypatch):
         return train_discrete(wiped, inputs, labels, scale=1.0, **how)
 
     monkeypatch.setattr(date2020, "train_discrete", from_zeros)
-    record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=ONE_THREAD)
-    assert verdicts(record)["par"] == {"digits, mlp": "fails"}
+    record = reproduce(find("date2020"), tmp_path, scale=only_digits(epochs=10), setting=HERE)
+    assert verdicts_on(record, "digits, mlp")["par"] == "fails"
 
 
 def test_what_one_data_set_lacks_hinders_no_other(tmp_path):

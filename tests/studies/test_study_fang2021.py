@@ -2,15 +2,12 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy
 import pandas
 import pytest
-import torch
+from study_runs import judgement_on, verdicts_on
 
-import deepcollapse.training.loop
-from deepcollapse.measurement import measure
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies import fang2021
 from deepcollapse.studies.fang2021 import SCALES, STUDY, recipes
@@ -21,31 +18,8 @@ from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps.engines.stacked import Stacked
 
 SMOKE = SCALES["smoke"]
+MEASURES = ["maximal_angle"]  # cosines are kept with any
 SETTING = Setting(threads=1, engine=Stacked())
-
-
-def judged(record, claim, subject):
-    found = next(found for found in record.claims if found.id == claim)
-    return next(judgement for judgement in found.judgements if judgement.subject == subject)
-
-
-def verdicts(record, subject):
-    """The verdict on each claim that speaks of the subject."""
-    told = {
-        claim.id: {judgement.subject: judgement.verdict for judgement in claim.judgements} for claim in record.claims
-    }
-    return {claim: found[subject] for claim, found in told.items() if subject in found}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def lean():
-    """One thread, and of the measures the one that a claim is on: cosines are kept with any."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, measures=["maximal_angle"]))
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +39,16 @@ def healthy(tmp_path_factory, kept):
 
 def test_every_claim_is_settled_on_digits(healthy):
     assert not healthy.failures
-    assert verdicts(healthy, "digits, mlp") == dict.fromkeys(
+    assert verdicts_on(healthy, "digits, mlp") == dict.fromkeys(
         ["etf", "rise", "threshold", "accuracy", "decay", "oversample"], "holds"
     )
-    assert verdicts(healthy, "layer-peeled model") == dict.fromkeys(
+    assert verdicts_on(healthy, "layer-peeled model") == dict.fromkeys(
         ["etf", "threshold", "decay", "oversample"], "holds"
     )
 
 
 def test_the_model_gives_the_known_thresholds(healthy):
-    numbers = judged(healthy, "threshold", "layer-peeled model").numbers
+    numbers = judgement_on(healthy, "threshold", "layer-peeled model").numbers
     known = {
         "R0, K_A 3, E_H 5": 245.49693,
         "R0, K_A 5, E_H 5": 12.192447,
@@ -115,14 +89,14 @@ def test_the_record_comes_back_with_its_charts(healthy, tmp_path):
         "Cosines between classifiers",
         "Networks over the class ratio",
     ]
-    assert verdicts(again, "digits, mlp") == verdicts(healthy, "digits, mlp")
+    assert verdicts_on(again, "digits, mlp") == verdicts_on(healthy, "digits, mlp")
 
 
 def test_without_any_imbalance_nothing_merges(tmp_path, monkeypatch):
     monkeypatch.setattr("deepcollapse.training.data.step_imbalance", lambda data, minority, ratio, seed: data)
     scale = replace(SMOKE, settings={**SMOKE.settings, "decays": (), "times": ()})
     networks = replace(STUDY, computations=(), show=lambda evidence: ())
-    found = verdicts(reproduce(networks, tmp_path, scale=scale, setting=SETTING), "digits, mlp")
+    found = verdicts_on(reproduce(networks, tmp_path, scale=scale, setting=SETTING), "digits, mlp")
     assert {claim: found[claim] for claim in ("etf", "rise", "threshold", "accuracy")} == {
         "etf": "holds",
         "rise": "fails",

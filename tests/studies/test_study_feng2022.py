@@ -1,56 +1,26 @@
 import itertools
-import json
-from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy
 import pandas
 import pytest
 import torch
+from study_runs import as_json, run_changed, verdicts
 
-import deepcollapse.training.loop
-from deepcollapse.measurement import measure
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies.feng2022 import PUBLISHED, STUDY, recipes
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.measured.few_logits import explained_by_few
-from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.training import Recipe
 
 SMOKE = STUDY.scales["smoke"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def lean():
-    """One thread, and no measures but those that this paper looks at, which are taken after training."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, measures=["within_class_variability"]))
-        yield
-    torch.set_num_threads(before)
-
-
-def run(folder: Path, **changes) -> StudyRecord:
-    """The study at smoke scale, with its recipes changed."""
-    study = replace(STUDY, recipes=lambda scale: [replace(recipe, **changes) for recipe in recipes(scale)])
-    return reproduce(study, folder, scale="smoke", setting=Setting(device="cpu", threads=1))
-
-
-def verdicts(record: StudyRecord) -> dict[str, str]:
-    return {claim.id: claim.verdict for claim in record.claims}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("feng2022") / "study"
+MEASURES = ["within_class_variability"]  # the study takes its own after training
 
 
 @pytest.fixture(scope="module")
 def healthy(folder) -> StudyRecord:
-    return run(folder)
+    return run_changed(STUDY, folder)
 
 
 def test_rank_diminishes_in_a_trained_network(healthy):
@@ -59,11 +29,7 @@ def test_rank_diminishes_in_a_trained_network(healthy):
 
 
 def test_the_record_is_read_as_it_was_written(healthy, folder):
-    assert asdict_as_json(StudyRecord.read(folder)) == asdict_as_json(healthy)
-
-
-def asdict_as_json(record: StudyRecord) -> Any:
-    return json.loads(json.dumps(asdict(record)))
+    assert as_json(StudyRecord.read(folder)) == as_json(healthy)
 
 
 def test_ranks_by_depth_are_drawn_and_exact_ones_never_rise(healthy):
@@ -96,13 +62,14 @@ def test_the_counter_example_shows_numerical_rank_rising(healthy):
 
 
 def test_an_untrained_network_keeps_no_accuracy_and_its_logits_are_independent(tmp_path):
-    found = verdicts(run(tmp_path / "s", rate=1e-30, epochs=1))
+    found = verdicts(run_changed(STUDY, tmp_path / "s", rate=1e-30, epochs=1))
     assert (found["low"], found["deficit"]) == ("fails", "fails")
     assert found["monotone"] == "holds"  # which is a theorem, of any network
 
 
 def test_orthogonal_maps_lose_no_rank_and_span_no_fewer_dimensions(tmp_path):
-    record = run(
+    record = run_changed(
+        STUDY,
         tmp_path / "s",
         network="orthogonal_network:build",
         width=None,
@@ -127,7 +94,7 @@ def test_ranks_that_rise_fail(tmp_path, monkeypatch):
 
     right = layer_ranks.chain
     monkeypatch.setattr(layer_ranks, "chain", lambda *given: right(*given)[::-1])
-    assert verdicts(run(tmp_path / "s", rate=1e-30, epochs=1))["monotone"] == "fails"
+    assert verdicts(run_changed(STUDY, tmp_path / "s", rate=1e-30, epochs=1))["monotone"] == "fails"
 
 
 def test_a_rank_that_rises_for_one_seed_of_many_fails_and_none_at_all_is_not_tested(tmp_path):

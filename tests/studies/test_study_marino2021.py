@@ -6,6 +6,7 @@ import numpy
 import pandas
 import pytest
 import torch
+from study_runs import verdicts_on
 
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.records.study import StudyRecord
@@ -19,7 +20,7 @@ from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.sweeps.engines.in_process import InProcess
 
 SMOKE = SCALES["smoke"]
-SETTING = Setting(threads=1, engine=InProcess())
+SETTING = Setting(device="cpu", threads=1, engine=InProcess())
 MLP = "digits, mlp"
 HALF = {"percents": (50.0,), "values": (32,), "protocol": {"epochs": 4, "sharing_epochs": 2}}
 
@@ -27,16 +28,6 @@ HALF = {"percents": (50.0,), "values": (32,), "protocol": {"epochs": 4, "sharing
 def scale_of(**settings):
     small = SMOKE["recipe"] | {"width": 48, "epochs": 12}
     return replace(SMOKE, settings={**SMOKE.settings, "recipe": small, **HALF, **settings})
-
-
-def verdict(record, claim, subject=MLP):
-    found = next(found for found in record.claims if found.id == claim)
-    return next(judgement.verdict for judgement in found.judgements if judgement.subject == subject)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("marino")
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +90,16 @@ def test_what_one_data_set_lacks_hinders_no_other():
 
 
 def test_half_of_a_small_network_is_not_tiny(healthy):
-    assert verdict(healthy, "tiny") == "fails"
-    assert verdict(healthy, "floor") == "fails"  # sHAC of half the weights takes more than 1/32
-    assert verdict(healthy, "floor", "matrices of 1024 x 1024") == "holds"
-    assert {verdict(healthy, claim) for claim in ("bound", "dot")} == {"holds"}
+    assert verdicts_on(healthy, MLP)["tiny"] == "fails"
+    assert verdicts_on(healthy, MLP)["floor"] == "fails"  # sHAC of half the weights takes more than 1/32
+    assert verdicts_on(healthy, "matrices of 1024 x 1024")["floor"] == "holds"
+    assert {verdicts_on(healthy, MLP)[claim] for claim in ("bound", "dot")} == {"holds"}
 
 
 def test_without_pruning_and_with_many_levels_nothing_is_saved(tmp_path, a_quarter):
     scale = scale_of(percents=(0.0,), values=(2**16,))
     record = reproduce(STUDY, tmp_path, scale=scale, setting=SETTING)
-    assert verdict(record, "tiny") == "fails"
+    assert verdicts_on(record, MLP)["tiny"] == "fails"
     assert next(iter(record.claims[0].judgements)).numbers["occupancy"] > 1
 
 
@@ -128,7 +119,7 @@ def test_random_weights_at_the_same_sparsity_lose_the_accuracy(tmp_path, monkeyp
     monkeypatch.setattr(Pruning, "pruned", shuffled)
     record = reproduce(STUDY, tmp_path, scale=scale_of(), setting=SETTING)
     numbers = record.claims[0].judgements[0].numbers
-    assert verdict(record, "tiny") == "fails"
+    assert verdicts_on(record, MLP)["tiny"] == "fails"
     assert numbers["shac"] < 0.25
     assert numbers["drop"] > 5
 

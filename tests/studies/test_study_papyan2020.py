@@ -1,62 +1,37 @@
-import json
-from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy
 import pandas
 import pytest
 import torch
+from study_runs import HERE, as_json, run_changed, verdicts
 
 import deepcollapse.training.loop
-from deepcollapse.measurement import measure
 from deepcollapse.records import Run
 from deepcollapse.records.charts import Chart
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.papyan2020 import STUDY, at_best_rate, recipes
-from deepcollapse.studies.reproduce import Setting, reproduce
+from deepcollapse.studies.reproduce import reproduce
 from deepcollapse.sweeps import key_of
 from deepcollapse.training import Recipe
 
 SMOKE = STUDY.scales["smoke"]
+MEASURES = [
+    "within_class_variability",
+    "equinorm",
+    "equiangularity",
+    "maximal_angle",
+    "self_duality",
+    "nearest_class_mean_disagreement",
+]
 NAMES = ["tpt", "nc1", "nc2-norm", "nc2-angle", "nc2-max", "nc3", "nc4", "accuracy", "robust"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def lean():
-    """One thread and the measures that the paper looks at; all measures together are tested where they live."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deepcollapse.training.loop, "measure", few_measures)
-        yield
-    torch.set_num_threads(before)
-
-
-MEASURES = ["within_class_variability", "equinorm", "equiangularity", "maximal_angle", "self_duality"]
-few_measures = partial(measure, measures=[*MEASURES, "nearest_class_mean_disagreement"])
-
-
-def run(folder: Path, **changes) -> StudyRecord:
-    """The study at smoke scale, with its recipes changed."""
-    study = replace(STUDY, recipes=lambda scale: [replace(recipe, **changes) for recipe in recipes(scale)])
-    return reproduce(study, folder, scale="smoke", setting=Setting(device="cpu", threads=1))
-
-
-def verdicts(record: StudyRecord) -> dict[str, str]:
-    return {claim.id: claim.verdict for claim in record.claims}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("papyan2020") / "study"
 
 
 @pytest.fixture(scope="module")
 def healthy(folder) -> StudyRecord:
-    return run(folder)
+    return run_changed(STUDY, folder)
 
 
 def charts(record: StudyRecord) -> dict[str, Any]:
@@ -84,10 +59,7 @@ def test_what_was_judged_is_what_the_records_say(healthy, folder):
 
 
 def test_the_record_is_read_as_it_was_written(healthy, folder):
-    def plain(record):
-        return json.loads(json.dumps(asdict(record)))
-
-    assert plain(StudyRecord.read(folder)) == plain(healthy)
+    assert as_json(StudyRecord.read(folder)) == as_json(healthy)
 
 
 def test_every_figure_of_the_paper_is_drawn(healthy):
@@ -202,17 +174,19 @@ class Permuted:
 
 
 def test_with_labels_permuted_when_measuring_nothing_collapses(healthy, tmp_path, monkeypatch):
+    few = deepcollapse.training.loop.measure
+
     def permuted(network, batches, **how):
-        return few_measures(network, Permuted(batches), **how)
+        return few(network, Permuted(batches), **how)
 
     monkeypatch.setattr(deepcollapse.training.loop, "measure", permuted)
-    found = verdicts(run(tmp_path / "s"))
+    found = verdicts(run_changed(STUDY, tmp_path / "s"))
     assert {name: found[name] for name in ("nc1", "nc3", "nc4")} == dict.fromkeys(("nc1", "nc3", "nc4"), "fails")
     assert found["robust"] == "holds"  # for which no label is needed
 
 
 def test_an_untrained_network_that_is_measured_at_every_epoch_fails_every_claim(tmp_path):
-    record = run(tmp_path / "s", rate=1e-30, epochs=6)
+    record = run_changed(STUDY, tmp_path / "s", rate=1e-30, epochs=6)
     assert verdicts(record) == dict.fromkeys(NAMES, "fails")
     told = {judged.measured for claim in record.claims for judged in claim.judgements}
     assert "0 of 3 runs reached the terminal phase" in told
@@ -222,7 +196,7 @@ def test_stopped_at_the_onset_there_is_nothing_to_see_but_accuracy(healthy, fold
     onset = {recipe.seed: _onset(folder, recipe) for recipe in recipes(SMOKE)}
     stopped = lambda scale: [replace(r, epochs=onset[r.seed], drops=()) for r in recipes(scale)]  # noqa: E731
     study = replace(STUDY, recipes=stopped)
-    found = verdicts(reproduce(study, tmp_path / "s", scale="smoke", setting=Setting(device="cpu", threads=1)))
+    found = verdicts(reproduce(study, tmp_path / "s", scale="smoke", setting=HERE))
     assert found.pop("accuracy") == "holds"
     assert found == dict.fromkeys(found, "fails")
 
@@ -234,7 +208,7 @@ def _onset(folder, recipe) -> int:
 
 def test_without_weight_decay_and_in_few_steps_the_loss_falls_and_the_frame_is_not_reached(tmp_path):
     """A boundary of the phenomenon: the terminal phase alone does not do it."""
-    found = verdicts(run(tmp_path / "s", decay=0.0, epochs=30))
+    found = verdicts(run_changed(STUDY, tmp_path / "s", decay=0.0, epochs=30))
     assert found["tpt"] == found["accuracy"] == "holds"
     collapse = ("nc1", "nc2-norm", "nc2-angle", "nc2-max", "nc3")
     assert {name: found[name] for name in collapse} == dict.fromkeys(collapse, "fails")

@@ -1,16 +1,14 @@
 """Low rank against deep neural collapse: healthy at smoke scale, and broken as the claims' falsifiers say."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy
 import pandas
 import pytest
 import torch
+from study_runs import HERE
 
-import deepcollapse.training.loop
-from deepcollapse.measurement import measure
 from deepcollapse.records.charts import Chart
 from deepcollapse.records.study import Judgement, StudyRecord
 from deepcollapse.studies import find
@@ -18,7 +16,7 @@ from deepcollapse.studies.judging.deep_claims import judge_beyond, judge_dnc2
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.measured.deep_descents import DeepModel, by_group, descents
 from deepcollapse.studies.measured.relu_heads import judge_real, recipes
-from deepcollapse.studies.reproduce import Setting, reproduce
+from deepcollapse.studies.reproduce import reproduce
 from deepcollapse.studies.study import Scale, Task
 from deepcollapse.studies.sukenik2024 import STUDY
 from deepcollapse.sweeps import Trained
@@ -27,23 +25,7 @@ from deepcollapse.training import Recipe
 from deepcollapse.training.place import Place
 
 SMOKE = STUDY.scales["smoke"]
-HERE = Setting(device="cpu", threads=1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def lean():
-    """One thread and few measures while training: the study looks at the trained head itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, measures=["trace_ratio"]))
-        yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("sukenik2024") / "study"
+MEASURES = ["trace_ratio"]  # the study looks at the trained head itself
 
 
 @pytest.fixture(scope="module")

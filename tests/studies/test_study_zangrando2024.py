@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy
 import pandas
 import pytest
 import torch
 
-import deepcollapse.training.loop
-from deepcollapse.measurement import measure
 from deepcollapse.records import Run
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies.judging.evidence import Evidence, Finished
@@ -29,22 +26,6 @@ from deepcollapse.training.place import Place
 SMOKE = STUDY.scales["smoke"]
 CLAIMS = {claim.id: claim for claim in STUDY.claims}
 MEASURES = ["rank_at_one_percent", "effective_rank", "relative_cluster_variation"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def lean():
-    """One thread, and the measures that the study looks at."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, measures=MEASURES))
-        yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("zangrando2024") / "study"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Fixtures of several test folders; a folder takes one by importing it into its conftest."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import pytest
@@ -18,16 +18,20 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def measuring_few() -> Iterator[None]:
-    """Training measures what these tests look at; all measures together are tested where they live."""
+def measuring(*names: str) -> Iterator[None]:
+    """Training measures these; all measures together are tested where they live."""
     import deepcollapse.training.loop
     from deepcollapse.measurement import measure
 
-    names = ["within_class_variability", "cdnv", "equinorm", "equiangularity", "self_duality", "mean_norm"]
     with pytest.MonkeyPatch.context() as patch:
-        how = {"measures": [*names, "nearest_class_mean_*"]}
-        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, **how))
+        patch.setattr(deepcollapse.training.loop, "measure", partial(measure, measures=[*names]))
         yield
+
+
+def measuring_few() -> AbstractContextManager[None]:
+    """Training measures what tests of commands and of training look at."""
+    names = ("within_class_variability", "cdnv", "equinorm", "equiangularity", "self_duality", "mean_norm")
+    return measuring(*names, "nearest_class_mean_*")
 
 
 @pytest.fixture(autouse=True, scope="module")
