@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import torch
 
@@ -11,6 +12,8 @@ from deepcollapse.sweeps import Sweep
 from deepcollapse.training import Recipe
 
 TINY = Recipe(epochs=2, width=8, depth=1, per_class=5, test_per_class=5, measurements=2, rate=0.01)
+SWEEP = Sweep.grid(TINY, seed=(0, 1))
+KEYS = list(SWEEP.named())
 
 
 def look_again(trained):
@@ -53,5 +56,4 @@ def tree(sweep_folder):
 
 def swept(*, runs: int, **changes) -> Sweep:
     """A sweep of so many tiny runs that look again."""
-    base = Recipe(**{**{name: getattr(TINY, name) for name in TINY.__dataclass_fields__}, **changes})
-    return Sweep.grid(base, seed=range(runs), afterwards="sweep_extras:look_again")
+    return Sweep.grid(replace(TINY, **changes), seed=range(runs), afterwards="sweep_extras:look_again")

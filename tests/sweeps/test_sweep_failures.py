@@ -3,33 +3,13 @@
 import errno
 import json
 import os
-import shutil
+from dataclasses import replace
 
 import pytest
 
 from deepcollapse.errors import RunError
 from deepcollapse.sweeps import Sweep, SweepFolder, run_sweep
-from deepcollapse.training import Recipe
-from sweep_extras import TINY, swept, tree
-
-SWEEP = Sweep.grid(TINY, seed=(0, 1))
-KEYS = list(SWEEP.named())
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("failures") / "s"
-    run_sweep(SWEEP, folder)
-    return folder
-
-
-@pytest.fixture
-def there(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "s")
-
-
-def changed(**changes):
-    return Recipe(**{**{name: getattr(TINY, name) for name in TINY.__dataclass_fields__}, **changes})
+from sweep_extras import KEYS, SWEEP, TINY, swept, tree
 
 
 def refused(sweep, folder, **how):
@@ -52,7 +32,7 @@ def fill_the_disk(monkeypatch, after):
 
 
 def test_recipes_that_cannot_be_trained_fail_alone_and_are_tried_again(there):
-    unknown, wild = changed(network="no-such-network"), changed(rate=1e30)
+    unknown, wild = replace(TINY, network="no-such-network"), replace(TINY, rate=1e30)
     sweep = Sweep((*SWEEP.recipes, unknown, wild))
     folder = SweepFolder(there)
     for _ in range(2):

@@ -1,7 +1,6 @@
 """Runs of another version, on other data, or at another process are never mixed in, nor lost."""
 
 import json
-import shutil
 import threading
 from dataclasses import replace
 
@@ -14,23 +13,7 @@ from deepcollapse.sweeps.data import Shelf
 from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.watch import SweepWatcher
 from deepcollapse.training.data import Splits
-from sweep_extras import TINY, tree
-
-SWEEP = Sweep.grid(TINY, seed=(0, 1))
-KEYS = list(SWEEP.named())
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("others") / "s"
-    run_sweep(SWEEP, folder)
-    return folder
-
-
-@pytest.fixture
-def there(finished, tmp_path):
-    """A sweep of two runs that are done, to be spoilt."""
-    return shutil.copytree(finished, tmp_path / "s")
+from sweep_extras import KEYS, SWEEP, TINY, tree
 
 
 def altered(path, **changes):
