@@ -12,8 +12,9 @@ from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Table, 
 from deepcollapse.records.study import JudgedClaim, Judgement, StudyRecord
 from deepcollapse.studies import find
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import exceeds, falls_over_terminal_phase, falls_with, settled, spearman
+from deepcollapse.studies.judging.criteria import exceeds, falls_with, settled, spearman
 from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.terminal_phase import Quantity, falls, in_phase
 from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.reproduce import Setting, reproduce
 from deepcollapse.studies.study import Computation, Scale, Study
@@ -33,13 +34,17 @@ def run_of(tmp_path, values, *, onset=1, seed=0, measure="cdnv"):
         told = {"measure": "tpt_onset", "layer": "network", "split": "train", "baseline": None}
         rows.append({**told, "epoch": onset, "value": onset})
     frame = pandas.DataFrame([{"array": None, **row} for row in rows])
-    return Finished(Recipe(seed=seed), tmp_path / f"run{seed}", frame)
+    return Finished(Recipe(seed=seed, epochs=len(values)), tmp_path / f"run{seed}", frame)
+
+
+def judged_fall(runs):
+    return in_phase("x", runs, lambda subject, reached: falls(subject, reached, Quantity("CDNV", "cdnv")))
 
 
 def test_falling_needs_both_order_and_size(tmp_path):
     def verdict(*series, onset=1):
         runs = [run_of(tmp_path, values, onset=onset, seed=seed) for seed, values in enumerate(series)]
-        return falls_over_terminal_phase("x", runs, "cdnv").verdict
+        return judged_fall(runs).verdict
 
     falling, flat, late = [8, 4, 2, 1], [8, 7.9, 7.8, 7.7], [1, 8, 4, 2]
     assert verdict(falling, falling, falling) == "holds"
@@ -53,13 +58,13 @@ def test_falling_needs_both_order_and_size(tmp_path):
 
 def test_a_phase_that_was_never_reached_is_no_collapse(tmp_path):
     runs = [run_of(tmp_path, [8, 4, 2, 1], onset=None, seed=seed) for seed in range(3)]
-    found = falls_over_terminal_phase("x", runs, "cdnv")
+    found = judged_fall(runs)
     assert (found.verdict, found.measured) == ("fails", "0 of 3 runs reached the terminal phase")
 
 
 def test_those_that_did_not_reach_the_phase_are_told(tmp_path):
     runs = [run_of(tmp_path, [8, 4, 2, 1], onset=1 if seed < 3 else None, seed=seed) for seed in range(4)]
-    found = falls_over_terminal_phase("x", runs, "cdnv")
+    found = judged_fall(runs)
     assert found.verdict == "holds"
     assert found.measured.endswith("; 3 of 4 runs reached the terminal phase")
 
@@ -67,13 +72,13 @@ def test_those_that_did_not_reach_the_phase_are_told(tmp_path):
 def test_what_is_undefined_at_the_onset_is_no_evidence(tmp_path):
     runs = [run_of(tmp_path, [math.nan, 4, 2, 1], seed=seed) for seed in range(3)]
     with pytest.raises(MissingEvidence) as undefined:
-        falls_over_terminal_phase("x", runs, "cdnv")
-    assert str(undefined.value) == "cdnv of head.input has no value at the onset of run run0"
+        judged_fall(runs)
+    assert str(undefined.value) == "cdnv of head.input has no value at TPT onset of run run0"
 
 
 def test_too_few_seeds_or_values_are_no_evidence(tmp_path):
     with pytest.raises(MissingEvidence) as few:
-        falls_over_terminal_phase("x", [run_of(tmp_path, [2, 1, 0.5])], "cdnv")
+        judged_fall([run_of(tmp_path, [2, 1, 0.5])])
     assert str(few.value) == "the criterion is for at least 3 seeds, and 1 came to their end"
     with pytest.raises(MissingEvidence) as values:
         falls_with("x", {0: [(1, 2), (2, 1)]}, "decay")

@@ -74,7 +74,7 @@ def test_what_one_data_set_lacks_hinders_no_other(tmp_path):
     def run(dataset, seed, end):
         values = {"ternary_largest_rise": -0.1, "ternary_start_loss": 1.0, "ternary_end_loss": end}
         rows = pandas.DataFrame({"measure": [*values], "value": [*values.values()]})
-        rows = rows.assign(layer="network", split=None, baseline=None, epoch=1)
+        rows = rows.assign(layer="network", split=None, baseline=None, epoch=1, array=None)
         return Finished(Recipe(dataset=dataset, network="mlp", seed=seed), tmp_path / f"{dataset}-{seed}", rows)
 
     found = [run(dataset, seed, end) for dataset, end in (("iris", 1.0), ("digits", 0.5)) for seed in range(3)]

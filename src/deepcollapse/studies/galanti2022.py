@@ -275,7 +275,7 @@ CLAIMS = (
     ),
 )
 
-_MIDDLE = {"momentum": 0.0, "rate": 0.1, "decay": 0.03, "decays": (0.0, 0.005, 0.01, 0.02, 0.03)}
+_MIDDLE = {"momentum": 0.0, "decay": 0.03, "decays": (0.0, 0.005, 0.01, 0.02, 0.03)}
 _SAME_EPOCHS = "All runs of a data set have the same number of epochs, so that small batches take more steps."
 _PUBLISHED = (
     "What could be read of the paper's experiments are their kinds: multilayer perceptrons, residual, VGG and vision "
@@ -290,7 +290,7 @@ SCALES: dict[Any, Scale] = {
         ("Digits of 8 x 8 pixels, 20 a class, so that it takes seconds.", _SAME_EPOCHS),
         _MIDDLE
         | {"per_class": 20, "test_per_class": None, "epochs": 60, "width": 32, "depth": 2, "batch": 2}
-        | {"batches": (1, 2, 4, 8, 16), "rates": (0.01, 0.03, 0.06, 0.1, 0.15)},
+        | {"batches": (1, 2, 4, 8, 16), "rate": 0.1, "rates": (0.01, 0.03, 0.06, 0.1, 0.15)},
     ),
     "laptop": Scale(
         "a plain three-layer network on 500 images of MNIST and of CIFAR-10, 17 settings",
@@ -307,7 +307,7 @@ SCALES: dict[Any, Scale] = {
         ),
         _MIDDLE
         | {"per_class": 50, "test_per_class": 100, "epochs": 60, "width": 64, "depth": 3, "batch": 4}
-        | {"batches": (2, 4, 8, 16, 32), "rates": (0.01, 0.03, 0.06, 0.1, 0.15)},
+        | {"batches": (2, 4, 8, 16, 32), "rate": 0.03, "rates": (0.003, 0.01, 0.02, 0.03, 0.05)},
     ),
     "gpu": Scale(
         "plain fully connected and residual networks on MNIST and CIFAR-10, 17 settings",

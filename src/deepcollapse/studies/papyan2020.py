@@ -6,11 +6,11 @@ the nearest class mean (NC4); meanwhile test accuracy and robustness still impro
 families of networks on seven data sets, each at the best of 25 learning rates.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy
 
@@ -31,10 +31,17 @@ from deepcollapse.studies.charts.collapse import (
     collapse_charts,
 )
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import falls_over_terminal_phase, median, settled
+from deepcollapse.studies.judging.criteria import median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.subjects import Runs, by_subject, each, together
-from deepcollapse.studies.judging.terminal_phase import Quantity, all_fall, changes, onset_and_end
+from deepcollapse.studies.judging.terminal_phase import (
+    FEWEST_EPOCHS,
+    all_fall,
+    changes,
+    falls,
+    in_phase,
+    onset_and_end,
+)
 from deepcollapse.studies.measured.published_collapse import DATASETS, FAMILIES, accuracy_of, learning_rates, published
 from deepcollapse.studies.study import Scale, ScaleName, Study
 from deepcollapse.training.recipe import Recipe
@@ -44,7 +51,6 @@ if TYPE_CHECKING:
     from deepcollapse.sweeps.trained import Trained
 
 IMAGES = 100  # that DeepFool perturbs, as published
-FEWEST_EPOCHS = 3  # from TPT onset on, that were measured, for a value at the end to say anything of that phase
 CANDIDATES = 9  # classes beside the decided one that DeepFool considers, as its authors' code does
 
 # ---------------------------------------------------------------- what is trained
@@ -132,37 +138,14 @@ def _by_rate(runs: Runs) -> dict[float, list[Finished]]:
 
 def _last_accuracies(runs: Runs) -> list[float]:
     """Test accuracies at the last epoch, of the runs that have one."""
-    return [value for run in runs if (value := _at(run, ACCURACY, run.recipe.epochs)) is not None]
+    return [value for run in runs if (value := ACCURACY.at(run, run.recipe.epochs)) is not None]
 
 
-def _at(run: Finished, quantity: Quantity, epoch: int) -> float | None:
-    """The value at an epoch; None where it was not measured then, or is undefined."""
-    found: Any = quantity.series(run)
-    return float(found[found.index == epoch].iloc[-1]) if epoch in found.index else None
-
-
-def _over(judge: Callable[[str, Runs], Judgement], *quantities: Quantity) -> Callable[[Evidence], Iterable[Judgement]]:
-    """A judge of every subject at its best learning rate, where the quantities are known at TPT onset and at the end.
-
-    Undefined values are in no series, and the nearest epoch's would stand for them.
-    """
-
-    def judged(subject: str, runs: Runs) -> Judgement:
-        chosen = at_best_rate(runs)
-        reached = [run for run in chosen if run.onset is not None]
-        if 2 * len(reached) >= len(chosen):
-            for run, quantity in product(reached, quantities):
-                _known_at_both_ends(run, quantity)
-        found = judge(subject, chosen)
-        return found if found.runs else replace(found, runs=[run.name for run in chosen])
-
-    return lambda evidence: each(by_subject(evidence), judged)
-
-
-def _known_at_both_ends(run: Finished, quantity: Quantity) -> None:
-    for epoch, when in ((run.onset or 0, "TPT onset"), (run.recipe.epochs, "the end")):
-        if _at(run, quantity, epoch) is None:
-            raise MissingEvidence(f"{quantity.measure} of {quantity.layer} has no value at {when} of run {run.name}")
+def _over(judge: Callable[[str, Runs], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
+    """A judge of every subject's terminal phase at its best learning rate."""
+    return lambda evidence: each(
+        by_subject(evidence), lambda subject, runs: in_phase(subject, at_best_rate(runs), judge)
+    )
 
 
 def _difference(onset: float, end: float) -> float:
@@ -171,25 +154,22 @@ def _difference(onset: float, end: float) -> float:
 
 def _zero_error(subject: str, runs: Runs) -> Judgement:
     judged = changes(subject, runs, TRAINED_LOSS, _ratio, "trained loss end/onset", at_most=0.8)
-    alone = [_ratio(*onset_and_end(run, LOSS)) for run in runs if run.onset is not None]
-    if not alone:
-        return judged
-    told = f"{judged.measured}; cross-entropy alone end/onset {median(alone):.3g}"
+    alone = [_ratio(*onset_and_end(run, LOSS)) for run in runs]
+    told = f"{judged.measured}; cross-entropy alone end/onset {middle(alone)}"
     return replace(judged, measured=told, numbers={**judged.numbers, "cross-entropy end/onset": median(alone)})
 
 
 def _ratio(onset: float, end: float) -> float:
-    return end / onset
+    return end / onset if onset else math.nan
 
 
 def _nearest_mean(subject: str, runs: Runs) -> Judgement:
     test = changes(subject, runs, NC4_TEST, _difference, "change", at_most=0)
-    train = falls_over_terminal_phase(subject, runs, NC4_TRAIN.measure)
-    reached = [run for run in runs if run.onset is not None]
-    ends = [run.last(NC4_TRAIN.measure) for run in reached]
-    watched = all(sum(NC4_TRAIN.series(run).index >= run.onset) >= FEWEST_EPOCHS for run in reached)
-    if watched and 2 * len(ends) >= len(runs) and settled(ends, at_most=0) == "holds":
-        train = Judgement(subject, "holds", "0 at the end", {"end": 0.0}, runs=train.runs)
+    train = falls(subject, runs, NC4_TRAIN)
+    ends = [onset_and_end(run, NC4_TRAIN)[1] for run in runs]
+    watched = all(sum(NC4_TRAIN.series(run).index >= run.onset) >= FEWEST_EPOCHS for run in runs)
+    if watched and settled(ends, at_most=0) == "holds":
+        train = Judgement(subject, "holds", "0 at the end", {"end": 0.0})
     return together(subject, {"test": test, "train": train})
 
 
@@ -209,7 +189,7 @@ CLAIMS = (
         "tpt",
         "Training error reaches zero, and the loss goes on falling at zero error.",
         "Cross-entropy with its decay term at the end is at most 0.8 times that at TPT onset.",
-        _over(_zero_error, TRAINED_LOSS, LOSS),
+        _over(_zero_error),
         "figures",
         ours=True,
     ),
@@ -217,35 +197,35 @@ CLAIMS = (
         "nc1",
         "Within-class variability collapses during the terminal phase.",
         f"NC1 {FALLS}.",
-        _over(lambda subject, runs: all_fall(subject, runs, [NC1]), NC1),
+        _over(lambda subject, runs: all_fall(subject, runs, [NC1])),
         "Fig. 6",
     ),
     Claim(
         "nc2-norm",
         "Class means and classifiers become equally long.",
         f"The coefficient of variation of the norms {FALLS}; of both.",
-        _over(lambda subject, runs: all_fall(subject, runs, NORMS), *NORMS),
+        _over(lambda subject, runs: all_fall(subject, runs, NORMS)),
         "Fig. 2",
     ),
     Claim(
         "nc2-angle",
         "Class means and classifiers become equiangular.",
         f"The standard deviation of the cosines {FALLS}; of both.",
-        _over(lambda subject, runs: all_fall(subject, runs, ANGLES), *ANGLES),
+        _over(lambda subject, runs: all_fall(subject, runs, ANGLES)),
         "Fig. 3",
     ),
     Claim(
         "nc2-max",
         "Class means and classifiers reach the widest angle that so many vectors can all have.",
         f"The mean distance of the cosines from -1/(C-1) {FALLS}; of both.",
-        _over(lambda subject, runs: all_fall(subject, runs, WIDEST), *WIDEST),
+        _over(lambda subject, runs: all_fall(subject, runs, WIDEST)),
         "Fig. 4",
     ),
     Claim(
         "nc3",
         "Classifier and class means align.",
         f"NC3, the squared distance between both as matrices of norm 1, {FALLS}.",
-        _over(lambda subject, runs: all_fall(subject, runs, [NC3]), NC3),
+        _over(lambda subject, runs: all_fall(subject, runs, [NC3])),
         "Fig. 5",
     ),
     Claim(
@@ -253,21 +233,21 @@ CLAIMS = (
         "The network comes to decide for the nearest class mean.",
         f"Its disagreement with that rule on test data is no larger than at TPT onset, and on training data {FALLS}, "
         "or is 0 after at least 3 measured epochs of that phase.",
-        _over(_nearest_mean, NC4_TEST, NC4_TRAIN),
+        _over(_nearest_mean),
         "Fig. 7",
     ),
     Claim(
         "accuracy",
         "Test accuracy improves in the terminal phase.",
         "Test accuracy at the end is at least that at TPT onset, in the median of seeds.",
-        _over(_accuracy, ACCURACY),
+        _over(_accuracy),
         "+0.35 points in the median; 3 of 21 decline",
     ),
     Claim(
         "robust",
         "So does robustness against adversarial perturbations.",
         "The mean relative norm of DeepFool's perturbations is larger than at TPT onset, in the median of seeds.",
-        _over(_robust, ROBUSTNESS),
+        _over(_robust),
         "+0.025 in the median",
     ),
 )
@@ -288,7 +268,7 @@ def _table(subjects: Mapping[str, Runs]) -> Table:
     """Table 1: test accuracy in per cent at TPT onset and at the end, beside what the paper has."""
     rows = []
     for subject, runs in subjects.items():
-        pairs = [onset_and_end(run, ACCURACY) for run in runs if run.onset is not None and len(ACCURACY.series(run))]
+        pairs = _accuracies(runs)
         onset, end = (median([100 * pair[side] for pair in pairs]) for side in (0, 1))
         paper = accuracy_of(runs[0].recipe.dataset, runs[0].recipe.network)
         theirs = (paper.onset, paper.end, round(paper.end - paper.onset, 2)) if paper else (None, None, None)
@@ -297,6 +277,15 @@ def _table(subjects: Mapping[str, Runs]) -> Table:
     columns = ("data, network", "seeds", "TPT onset", "end", "change", "paper: onset", "paper: end", "paper: change")
     said = "Per cent, medians over seeds. Published values stand where the paper trained that network on that data set."
     return Table("Test accuracy at TPT onset and at the end", columns, rows, "Table 1", said)
+
+
+def _accuracies(runs: Runs) -> list[tuple[float, float]]:
+    """Test accuracies at TPT onset and at the end, of the runs that have both."""
+    pairs = []
+    for run in runs:
+        with suppress(MissingEvidence):
+            pairs += [onset_and_end(run, ACCURACY)] if run.onset is not None else []
+    return pairs
 
 
 def _rounded(value: float | None) -> float | None:

@@ -13,7 +13,6 @@ from scipy import stats
 
 from deepcollapse.records.study import Judgement, Verdict
 from deepcollapse.studies.judging.claim import MissingEvidence
-from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
 
 FEWEST_SEEDS = 3
 FEWEST_VALUES = 5
@@ -86,41 +85,6 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     'inconclusive'
     """
     return next(verdict for verdict in ("fails", "inconclusive", "not tested", "holds") if verdict in verdicts)
-
-
-def falls_over_terminal_phase(
-    subject: str, runs: Sequence[Finished], measure: str, layer: str = HEAD_INPUT, split: str | None = "train"
-) -> Judgement:
-    """Whether a measure falls in the terminal phase: correlation with the epoch <= -0.5, end over onset <= 0.5.
-
-    Where it is 0 at the onset already, nothing is left to fall: that is "inconclusive". Raises MissingEvidence where it
-    was not measured at the onset, or is undefined there.
-    """
-    reached = [run for run in runs if run.onset is not None]
-    if 2 * len(reached) < len(runs):
-        told = f"{len(reached)} of {len(runs)} runs reached the terminal phase"
-        return Judgement(subject, "fails", told, {"reached": len(reached)}, runs=[run.name for run in runs])
-    found = [_fall(run, measure, layer, split) for run in reached]
-    correlations, ratios = [c for c, _ in found], [r for _, r in found]
-    verdict = worst([settled(correlations, at_most=-0.5), settled(ratios, at_most=0.5)])
-    told = f"end/onset {middle(ratios)}, correlation with the epoch {middle(correlations)}"
-    if len(reached) < len(runs):
-        told += f"; {len(reached)} of {len(runs)} runs reached the terminal phase"
-    numbers = {"end_over_onset": median(ratios), "correlation": median(correlations), "seeds": len(reached)}
-    return Judgement(subject, verdict, told, numbers, runs=[run.name for run in reached])
-
-
-def _fall(run: Finished, measure: str, layer: str, split: str | None) -> tuple[float, float]:
-    series = run.series(measure, layer, split)
-    phase: Any = series[series.index >= run.onset]
-    if not len(phase) or phase.index[0] != run.onset:
-        raise MissingEvidence(f"{measure} of {layer} has no value at the onset of run {run.name}")
-    if len(phase) < 3:
-        return 0.0, 1.0  # the phase was not watched for long enough to see anything fall
-    start, end = float(phase.iloc[0]), float(phase.iloc[-1])
-    if start == 0:
-        return (math.nan, math.nan) if end == 0 else (1.0, math.inf)
-    return spearman([*phase.index], [*phase]), end / start
 
 
 def falls_with(

@@ -68,12 +68,18 @@ class Finished:
     def last(
         self, measure: str, layer: str = HEAD_INPUT, split: str | None = "train", baseline: str | None = None
     ) -> float:
-        """The value at the last epoch. Raises MissingEvidence where there is none."""
-        found = self.series(measure, layer, split, baseline)
-        if not len(found):
-            where = f"{measure} of {layer}" + (f" on {split} data" if split else "")
+        """The value at the last epoch that it was measured at.
+
+        Raises MissingEvidence where it was never measured, or is undefined then: an earlier value says nothing.
+        """
+        rows: Any = self.rows(measure, layer, split, baseline)
+        values = rows[rows["array"].isna()].sort_values("epoch", kind="stable", na_position="first")["value"]
+        where = f"{measure} of {layer}" + (f" on {split} data" if split else "")
+        if not len(values):
             raise MissingEvidence(f"{where} was not measured in run {self.name}")
-        return float(found.iloc[-1])
+        if pandas.isna(values.iloc[-1]):
+            raise MissingEvidence(f"{where} is undefined at the end of run {self.name}")
+        return float(values.iloc[-1])
 
     @property
     def onset(self) -> int | None:

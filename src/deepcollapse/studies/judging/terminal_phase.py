@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -11,9 +11,11 @@ import pandas
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel
 from deepcollapse.records.study import Judgement
 from deepcollapse.studies.judging.claim import MissingEvidence
-from deepcollapse.studies.judging.criteria import falls_over_terminal_phase, median, middle, settled
+from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, median, middle, settled, spearman, worst
 from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
 from deepcollapse.studies.judging.subjects import Runs, common, together
+
+FEWEST_EPOCHS = 3  # from TPT onset on, that were measured, for a value at the end to say anything of that phase
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,40 @@ class Quantity:
         """Its values by epoch."""
         return run.series(self.measure, self.layer, self.split)
 
+    def at(self, run: Finished, epoch: int) -> float | None:
+        """The value at an epoch; None where it was not measured then, or is undefined."""
+        found: Any = self.series(run)
+        return float(found[found.index == epoch].iloc[-1]) if epoch in found.index else None
+
+
+def in_phase(subject: str, runs: Runs, judge: Callable[[str, Runs], Judgement]) -> Judgement:
+    """What is judged of the runs that reached the terminal phase, and how many did where some did not.
+
+    The claim fails where more than half never reached it: there is no phase in which it could hold. Raises
+    MissingEvidence where too few did for the criterion.
+    """
+    reached = [run for run in runs if run.onset is not None]
+    told = f"{len(reached)} of {len(runs)} runs reached the terminal phase"
+    if 2 * len(reached) < len(runs):
+        return Judgement(subject, "fails", told, {"reached": len(reached)}, runs=[run.name for run in runs])
+    if len(reached) < FEWEST_SEEDS <= len(runs):
+        raise MissingEvidence(f"the criterion is for at least {FEWEST_SEEDS} seeds, and {told}")
+    found = judge(subject, reached)
+    measured = found.measured if len(reached) == len(runs) else f"{found.measured}; {told}"
+    return replace(found, measured=measured, runs=[run.name for run in reached])
+
 
 def onset_and_end(run: Finished, quantity: Quantity) -> tuple[float, float]:
-    """Its values at the onset of the terminal phase and at the last epoch.
+    """Its values at the onset of the terminal phase and at the last epoch, of a run that reached that phase.
 
-    Raises MissingEvidence where there are none, or the phase was never reached.
+    Raises MissingEvidence where either is not there: the nearest epoch's cannot stand for it.
     """
-    if run.onset is None:
-        raise MissingEvidence(f"run {run.name} never reached the terminal phase")
-    phase: Any = quantity.series(run)
-    phase = phase[phase.index >= run.onset]
-    if not len(phase):
-        raise MissingEvidence(f"{quantity.measure} of {quantity.layer} was not measured in run {run.name}")
-    return float(phase.iloc[0]), float(phase.iloc[-1])
+    found = []
+    for epoch, when in ((run.onset or 0, "TPT onset"), (run.recipe.epochs, "the end")):
+        if (value := quantity.at(run, epoch)) is None:
+            raise MissingEvidence(f"{quantity.measure} of {quantity.layer} has no value at {when} of run {run.name}")
+        found.append(value)
+    return found[0], found[1]
 
 
 def changes(
@@ -54,28 +77,43 @@ def changes(
     at_most: float | int = math.inf,
     at_least: float | int = -math.inf,
 ) -> Judgement:
-    """Whether a change from onset to end, of each run that reached the terminal phase, lies within limits.
-
-    Where more than half of the runs never reached it the claim fails: there is no phase in which it could hold.
-    """
-    reached = [run for run in runs if run.onset is not None]
-    if 2 * len(reached) < len(runs):
-        told = f"{len(reached)} of {len(runs)} runs reached the terminal phase"
-        return Judgement(subject, "fails", told, {"reached": len(reached)})
-    pairs = [onset_and_end(run, quantity) for run in reached]
+    """Whether a change from onset to end lies within limits, of runs that reached the terminal phase."""
+    pairs = [onset_and_end(run, quantity) for run in runs]
     found = [change(*pair) for pair in pairs]
     verdict = settled(found, at_most=at_most, at_least=at_least)
     onsets, ends = ([pair[side] for pair in pairs] for side in (0, 1))
     told = f"{what} {middle(found)}, from {middle(onsets)} at the onset to {middle(ends)} at the end"
     numbers = {what: median(found), "onset": median(onsets), "end": median(ends), "seeds": len(found)}
-    return Judgement(subject, verdict, told, numbers, runs=[run.name for run in reached])
+    return Judgement(subject, verdict, told, numbers)
+
+
+def falls(subject: str, runs: Runs, quantity: Quantity) -> Judgement:
+    """Whether a quantity falls from onset to end: correlation with the epoch <= -0.5, end over onset <= 0.5.
+
+    Where it is 0 at the onset already, nothing is left to fall: that is "inconclusive".
+    """
+    found = [_fall(run, quantity) for run in runs]
+    correlations, ratios = [c for c, _ in found], [r for _, r in found]
+    verdict = worst([settled(correlations, at_most=-0.5), settled(ratios, at_most=0.5)])
+    told = f"end/onset {middle(ratios)}, correlation with the epoch {middle(correlations)}"
+    numbers = {"end_over_onset": median(ratios), "correlation": median(correlations), "seeds": len(found)}
+    return Judgement(subject, verdict, told, numbers)
+
+
+def _fall(run: Finished, quantity: Quantity) -> tuple[float, float]:
+    start, end = onset_and_end(run, quantity)
+    series = quantity.series(run)
+    phase: Any = series[series.index >= run.onset]
+    if len(phase) < FEWEST_EPOCHS:
+        return 0.0, 1.0  # the phase was not watched for long enough to see anything fall
+    if start == 0:
+        return (math.nan, math.nan) if end == 0 else (1.0, math.inf)
+    return spearman([*phase.index], [*phase]), end / start
 
 
 def all_fall(subject: str, runs: Runs, quantities: Sequence[Quantity]) -> Judgement:
     """Whether every one of the quantities falls over the terminal phase."""
-    found = {
-        one.name: falls_over_terminal_phase(subject, runs, one.measure, one.layer, one.split) for one in quantities
-    }
+    found = {one.name: falls(subject, runs, one) for one in quantities}
     return together(subject, found) if len(found) > 1 else next(iter(found.values()))
 
 
@@ -104,7 +142,7 @@ def at_onset_and_end(title: str, subjects: Mapping[str, Runs], quantity: Quantit
     """
     panels = []
     for subject, runs in subjects.items():
-        reached = [run for run in runs if run.onset is not None and len(quantity.series(run))]
+        reached = [run for run in runs if run.onset is not None and quantity.at(run, run.onset) is not None]
         if reached:
             values = numpy.array([onset_and_end(run, quantity) for run in reached])
             onset = median([run.onset for run in reached if run.onset is not None]) or 0.0
