@@ -39,6 +39,21 @@ def test_runs_of_another_version_are_listed_before_anything_is_trained(there):
     )
 
 
+def test_runs_of_another_version_that_stand_in_the_folder_are_not_mixed_with_new_ones(there):
+    altered(there / "runs" / KEYS[1] / "done.json", version="0.0.9")
+    more = Sweep.grid(TINY, seed=(2,))
+    with pytest.raises(RunError) as caught:
+        run_sweep(more, there, watcher=NobodyTrains())
+    assert str(caught.value).splitlines()[:2] == [
+        f"1 of 3 runs of {there} were made otherwise than they would be now:",
+        f"  {KEYS[1]}: deepcollapse 0.0.9 then, 0.1.0 now",
+    ]
+    assert SweepFolder(there).sweep() == SWEEP  # what is refused is not planned either
+    assert [outcome.state for outcome in run_sweep(more, there, retrain=True)] == ["done"]
+    assert [SweepFolder(there).state(recipe) for recipe in SWEEP.recipes] == ["done", "waiting"]
+    assert (there / "old" / f"{KEYS[1]}-1" / "done.json").is_file()
+
+
 def test_of_many_runs_on_other_data_five_are_named(tmp_path):
     sweep, folder = Sweep.grid(TINY, seed=range(7)), SweepFolder(tmp_path / "s")
     folder.plan(sweep)
@@ -93,14 +108,15 @@ def test_with_retrain_the_old_runs_are_kept_apart_and_new_ones_take_their_place(
 
 
 def test_a_run_at_another_process_is_not_set_aside(there):
-    altered(there / "runs" / KEYS[1] / "done.json", version="0.0.9")
+    for key in KEYS:
+        altered(there / "runs" / key / "done.json", version="0.0.9")
     with lock(there / "locks" / KEYS[1]) as free, pytest.raises(RunError) as caught:
         run_sweep(SWEEP, there, retrain=True)
     assert free
     assert str(caught.value) == (
         f"{there}/runs/{KEYS[1]} cannot be set aside: another process is at it. Wait until that has ended."
     )
-    assert (there / "runs" / KEYS[1] / "done.json").is_file()
+    assert all((there / "runs" / key / "done.json").is_file() for key in KEYS)  # not the first alone
 
 
 def test_runs_elsewhere_are_come_back_to_and_then_told(there):

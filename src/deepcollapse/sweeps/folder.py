@@ -29,19 +29,27 @@ class SweepFolder:
         """The sweep at a path, which need not be there yet."""
         return cls(Path(path))
 
-    def plan(self, sweep: Sweep) -> Sweep:
-        """Write down the recipes beside those that are planned already; returns all of them.
+    def joined(self, sweep: Sweep) -> Sweep:
+        """The recipes that are planned already, and those of the sweep.
 
-        Raises RunError where the folder holds something else, or cannot be written.
+        Raises RunError where the folder holds something else, or its plan cannot be read.
         """
         if self.path.is_file():
             raise RunError(f"{self.path} is a file, not a folder. Choose another place with --out.")
         if not self._may_be_a_sweep():
             raise RunError(f"{self.path} holds files and is not a sweep. Choose a new or empty folder with --out.")
+        return self.sweep().joined(sweep) if self.plan_path.is_file() else sweep
+
+    def plan(self, sweep: Sweep) -> Sweep:
+        """Write down the recipes beside those that are planned already; returns all of them.
+
+        Raises RunError where the folder holds something else, or cannot be written.
+        """
+        self.joined(sweep)  # before a lock is put there
         with lock(self.path / LOCKS / "plan", wait=True):  # two sweeps that begin at once must both stand in it
             for part in self.path.glob(f".{PLAN}.*.part"):  # of a writer that was killed
                 part.unlink(missing_ok=True)
-            whole = self.sweep().joined(sweep) if self.plan_path.is_file() else sweep
+            whole = self.joined(sweep)
             text = json.dumps({"schema_version": PLAN_VERSION, **whole.to_mapping()}, indent=1)
             if not self.plan_path.is_file() or self.plan_path.read_text(encoding="utf-8") != text:
                 atomic_write(self.plan_path, text.encode())

@@ -1,7 +1,8 @@
 """What two runs must share to stand in one sweep, and setting aside those that do not."""
 
+import contextlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,19 +96,27 @@ def others(jobs: Sequence["Job"], shelf: Shelf) -> dict["Job", str]:
     return found
 
 
-def set_aside(job: "Job") -> Path:
-    """Move a job's run into `old/DIGEST-n`, where nothing reads it as part of the sweep; returns that place.
+def set_aside(jobs: "Iterable[Job]") -> None:
+    """Move the runs of jobs into `old/DIGEST-n`, where nothing reads them as part of the sweep: all of them, or none.
 
-    Raises RunError where another process has the run.
+    Raises RunError where another process has one of the runs.
     """
-    with lock(job.sweep / LOCKS / job.key) as free:
-        if not free:
-            raise RunError(f"{job.run_path} cannot be set aside: another process is at it. Wait until that has ended.")
-        old = job.sweep / "old"
-        taken = {path.name for path in old.glob(f"{job.key}-*")}
-        place = old / next(name for n in range(1, len(taken) + 2) if (name := f"{job.key}-{n}") not in taken)
-        try:
-            old.mkdir(exist_ok=True)
-            return job.run_path.rename(place)
-        except OSError as error:
-            raise RunError(f"could not move {job.run_path} to {place}: {error.strerror or error}.") from error
+    with contextlib.ExitStack() as held:
+        for job in (jobs := list(jobs)):
+            if not held.enter_context(lock(job.sweep / LOCKS / job.key)):
+                raise RunError(
+                    f"{job.run_path} cannot be set aside: another process is at it. Wait until that has ended."
+                )
+        for job in jobs:
+            _move(job)
+
+
+def _move(job: "Job") -> None:
+    old = job.sweep / "old"
+    taken = {path.name for path in old.glob(f"{job.key}-*")}
+    place = old / next(name for n in range(1, len(taken) + 2) if (name := f"{job.key}-{n}") not in taken)
+    try:
+        old.mkdir(exist_ok=True)
+        job.run_path.rename(place)
+    except OSError as error:
+        raise RunError(f"could not move {job.run_path} to {place}: {error.strerror or error}.") from error

@@ -42,26 +42,31 @@ def run_sweep(
     share their data follow one another. Those that another process has are come back to at the end, for as long as
     `patience` (seconds).
 
-    Runs of another version or on other data are found before anything is trained. They are refused, or with `retrain`
-    moved to `out`/old and trained anew. (Data that only the user's own code can read are taken to be the same.)
+    Runs of another version or on other data, and be they in the folder from before, are found before anything is
+    planned or trained. They are refused, or with `retrain` moved to `out`/old; those that were asked for are trained
+    anew. (Data that only the user's own code can read are taken to be the same.)
 
     Raises RunError where the folder holds something else or cannot be written, for runs of another version or on other
-    data, and when the disk is full: every further run would fail too. What is done stays done. Raises OptionError,
-    before anything is planned, for what is no sweep or no engine, and where there is no function `sweep.afterwards`.
+    data, where one of these is to be moved and is at another process, and when the disk is full: every further run
+    would fail too. What is done stays done. Raises OptionError, before anything is planned, for what is no sweep or no
+    engine, and where there is no function `sweep.afterwards`.
     """
     _refuse_wrong_kinds(sweep, engine)
     if sweep.afterwards is not None:
         afterwards(sweep.afterwards)
     folder, watcher = SweepFolder(Path(out)), watcher or SweepWatcher()
-    folder.plan(sweep)
+    whole = folder.joined(sweep)
     root = None if data_root is None else os.fspath(data_root)
-    jobs = [Job(recipe, folder.path, sweep.afterwards, device, threads, root, download) for recipe in sweep.recipes]
-    shelf = Shelf(root, download)
+    planned = {
+        recipe: Job(recipe, folder.path, whole.afterwards, device, threads, root, download) for recipe in whole.recipes
+    }
+    jobs, shelf = [planned[recipe] for recipe in sweep.recipes], Shelf(root, download)
+    beside = [job for recipe, job in planned.items() if recipe not in sweep.recipes and folder.state(recipe) == "done"]
     if retrain:
-        for job in others(jobs, shelf):
-            set_aside(job)
+        set_aside(others([*jobs, *beside], shelf))
     else:
-        refuse_others(jobs, shelf)
+        refuse_others([*jobs, *beside], shelf)
+    folder.plan(sweep)
     watcher.start(sweep, sum(folder.state(recipe) == "done" for recipe in sweep.recipes))
     outcomes = {}
     for outcome in _outcomes(engine or InProcess(shelf), _in_order_of_data(jobs), shelf, watcher, patience):

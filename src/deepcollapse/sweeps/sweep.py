@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any, get_args
 
@@ -68,8 +68,8 @@ class Sweep:
         return {name: found for name, found in values.items() if len(found) > 1}
 
     def joined(self, other: "Sweep") -> "Sweep":
-        """The recipes of both; what is measured afterwards is the other's."""
-        return replace(other, recipes=self.recipes + other.recipes)
+        """The recipes of both; what is measured afterwards is the other's, where it names anything."""
+        return Sweep(self.recipes + other.recipes, other.afterwards or self.afterwards)
 
     def to_mapping(self) -> dict[str, Any]:
         """The sweep as plain values."""
