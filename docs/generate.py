@@ -47,8 +47,8 @@ criterion that is this project's reading of a qualitative sentence.
 the claim holds; where it lies outside, it fails; otherwise the seeds do not settle it. *Falls* over epochs: from the
 onset of the terminal phase to the end, rank correlation with the epoch at most -0.5 and end over onset at most 0.5, for
 at least three seeds. *Falls* with a setting: rank correlation at most -0.8 over at least five values. *Beyond the
-spread over seeds*: all seeds of the one exceed all of the other. Over several data sets and networks, a claim that
-fails for one of them fails.
+spread over seeds*: all seeds of the one exceed all of the other. Over several data sets and networks, a claim holds
+where it holds for all of them, and fails where it fails for one.
 
 **Scales.** `smoke` takes seconds and is what the tests run, `laptop` some minutes on two cores, `gpu` and `paper` are
 the published set-ups as far as they are known. The page says in what each differs from the paper, and why.

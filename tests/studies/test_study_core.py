@@ -131,7 +131,9 @@ def test_the_worst_verdict_is_the_claims():
     def claim(*verdicts):
         return JudgedClaim("a", "s", "c", [Judgement("x", verdict, "") for verdict in verdicts]).verdict
 
-    assert claim("holds", "not tested") == "holds"
+    assert claim("holds", "holds") == "holds"
+    assert claim("holds", "not tested") == "not tested"
+    assert claim("not tested", "inconclusive", "holds") == "inconclusive"
     assert claim("holds", "inconclusive") == "inconclusive"
     assert claim("inconclusive", "fails", "holds") == "fails"
     assert claim() == "not tested"

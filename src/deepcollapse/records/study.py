@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,18 @@ from deepcollapse.records.files import atomic_write
 SCHEMA_VERSION = 1
 FILE = "study.json"
 Verdict = Literal["holds", "fails", "inconclusive", "not tested"]
-# From the one that settles a claim to the one that says least.
-VERDICTS: tuple[Verdict, ...] = ("fails", "inconclusive", "holds", "not tested")
+# From the one that settles a claim on several things to the one that all of them must have.
+VERDICTS: tuple[Verdict, ...] = ("fails", "inconclusive", "not tested", "holds")
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict on several things that must all hold; "not tested" where there is none.
+
+    >>> worst(["holds", "inconclusive"]), worst(["holds", "not tested"]), worst([])
+    ('inconclusive', 'not tested', 'not tested')
+    """
+    found = sorted(verdicts, key=VERDICTS.index)
+    return found[0] if found else "not tested"
 
 
 @dataclass(frozen=True)
@@ -51,14 +61,12 @@ class JudgedClaim:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict over all subjects: a claim that fails for one of them fails, and so on down to "not tested".
+        """The verdict over all subjects: a claim that fails for one of them fails; it holds where it does for all.
 
         >>> JudgedClaim("a", "s", "c", [Judgement("x", "holds", ""), Judgement("y", "fails", "")]).verdict
         'fails'
         """
-        found = {judgement.verdict for judgement in self.judgements}
-        said: list[Verdict] = [verdict for verdict in VERDICTS if verdict in found]
-        return said[0] if said else "not tested"
+        return worst(judgement.verdict for judgement in self.judgements)
 
 
 @dataclass(frozen=True)

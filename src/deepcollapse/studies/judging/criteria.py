@@ -12,6 +12,7 @@ import numpy
 from scipy import stats
 
 from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.records.study import worst as worst
 from deepcollapse.studies.judging.claim import MissingEvidence
 
 FEWEST_SEEDS = 3
@@ -76,15 +77,6 @@ def exceeds(
     if numpy.median(more) <= numpy.median(less) + by:
         return "fails"
     return "holds" if min(more) > max(less) + by else "inconclusive"
-
-
-def worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on several things that must all hold.
-
-    >>> worst(["holds", "inconclusive"])
-    'inconclusive'
-    """
-    return next(verdict for verdict in ("fails", "inconclusive", "not tested", "holds") if verdict in verdicts)
 
 
 def falls_with(

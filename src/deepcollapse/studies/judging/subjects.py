@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from deepcollapse.records.study import Judgement
-from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.criteria import worst
 from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.of_tables import each_group
 
 Runs = Sequence[Finished]
 
@@ -17,15 +17,9 @@ def by_subject(evidence: Evidence) -> dict[str, list[Finished]]:
 
 
 def each(subjects: Mapping[str, Runs], judge: Callable[[str, Runs], Judgement]) -> tuple[Judgement, ...]:
-    """A judgement of each subject; what one of them lacks hinders no other."""
-    found = []
-    for subject, runs in subjects.items():
-        try:
-            judged = judge(subject, runs)
-        except MissingEvidence as missing:
-            judged = Judgement(subject, "not tested", "", why=str(missing))
-        found.append(judged if judged.runs else replace(judged, runs=[run.name for run in runs]))
-    return tuple(found)
+    """A judgement of each subject, with its runs; what one of them lacks hinders no other."""
+    found = each_group(subjects, judge)
+    return tuple(one if one.runs else replace(one, runs=[run.name for run in subjects[one.subject]]) for one in found)
 
 
 def together(subject: str, parts: Mapping[str, Judgement]) -> Judgement:
