@@ -77,7 +77,7 @@ def descendants(pid):
 def troubled(tmp_path_factory):
     """A sweep in which workers are killed: its folder, outcomes, what its watcher was told, and who stayed behind."""
     folder, notes = tmp_path_factory.mktemp("troubled") / "s", Notes()
-    sweep = Sweep.grid(TINY, seed=range(4), afterwards="sweep_extras:troubled")
+    sweep = Sweep.grid(TINY, seed=range(5), afterwards="sweep_extras:troubled")
     others = descendants(os.getpid())  # of other tests
     outcomes = run_sweep(sweep, folder, engine=Processes(2), watcher=notes)
     return folder, sweep, outcomes, notes, descendants(os.getpid()) - others
@@ -85,7 +85,7 @@ def troubled(tmp_path_factory):
 
 def test_a_worker_that_is_killed_costs_its_own_run_alone_and_that_at_the_second_time(troubled):
     folder, sweep, outcomes, notes, left = troubled
-    assert [outcome.state for outcome in outcomes] == ["done", "done", "failed", "failed"]
+    assert [outcome.state for outcome in outcomes] == ["done", "done", "failed", "failed", "failed"]
     assert [outcome.error for outcome in outcomes] == [
         None,
         None,
@@ -93,12 +93,15 @@ def test_a_worker_that_is_killed_costs_its_own_run_alone_and_that_at_the_second_
         "system does so when memory runs out: use fewer jobs at once, or a smaller batch. What was recorded stands; "
         "running the sweep again goes on from the last checkpoint.",
         "SystemExit: no more",
+        "RunError: the worker process of this run ended by itself with exit status 0, and so did one before it. Run it "
+        "alone, with one job, to see why. What was recorded stands; running the sweep again goes on from the last "
+        "checkpoint.",
     ]
     kept = SweepFolder(folder)
     assert kept.failure_path(sweep.recipes[3]).read_text().endswith("SystemExit: no more\n")
     assert kept.failure_path(sweep.recipes[2]).read_text().startswith("deepcollapse.errors.RunError: the worker")
     assert left == set()
-    assert notes.begun == [(4, 0)]
+    assert notes.begun == [(5, 0)]
     assert set(notes.outcomes) == set(outcomes)
     for key in sweep.named():
         assert [epoch for of, epoch, epochs in notes.epochs if of == key and epochs == 2] == [0, 1, 2]
@@ -145,16 +148,17 @@ def test_workers_end_with_whoever_started_them(tmp_path):
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_workers_that_cannot_start_are_no_failure_of_the_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("status", [0, 4])
+def test_workers_that_cannot_start_are_no_failure_of_the_runs(tmp_path, monkeypatch, status):
     broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\nexit 4\n")
+    broken.write_text(f"#!/bin/sh\nexit {status}\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.raises(RunError) as caught:
         run_sweep(swept(runs=2), tmp_path / "s", engine=Processes(1))
     assert str(caught.value) == (
-        "worker processes cannot be started: the first ended with exit status 4, and what it printed above says why. "
-        "Use one job, which needs no workers."
+        f"worker processes cannot be started: the first ended with exit status {status}, and what it printed above "
+        "says why. Use one job, which needs no workers."
     )
     assert not (tmp_path / "s" / "failures").exists()
 

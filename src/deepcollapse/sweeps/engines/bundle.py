@@ -15,21 +15,6 @@ class Bundle:
 
     jobs: tuple[Job, ...]
 
-    @property
-    def key(self) -> str:
-        """The name of the first run."""
-        return self.jobs[0].key
-
-    @property
-    def data_root(self) -> str | None:
-        """Where the data of all of them lie."""
-        return self.jobs[0].data_root
-
-    @property
-    def download(self) -> bool:
-        """Whether the data may be fetched."""
-        return self.jobs[0].download
-
     def run(self, shelf: Shelf, watcher: SweepWatcher) -> Iterator[Outcome]:
         """The outcomes, as they come."""
         return Stacked(shelf=shelf).run(self.jobs, watcher)

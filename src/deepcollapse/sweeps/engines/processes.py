@@ -107,7 +107,7 @@ class _Crew:
         """Another worker takes its job, once; where none can even start, all is over."""
         self.workers.remove(worker)
         status, job = worker.wait(), worker.job
-        if not worker.ready and status > 0:
+        if not worker.ready and status >= 0:
             raise RunError(
                 f"worker processes cannot be started: the first ended with exit status {status}, and what it printed "
                 "above says why. Use one job, which needs no workers."
@@ -189,7 +189,7 @@ def threads_each(jobs: int) -> int:
 
 
 def _how_it_ended(status: int) -> str:
-    if status > 0:
+    if status >= 0:
         told, advice = f"ended by itself with exit status {status}", "Run it alone, with one job, to see why."
     else:
         name = next((each.name for each in signal.Signals if each == -status), "unknown")

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from deepcollapse.sweeps.watch import SweepWatcher
-from deepcollapse.training.watch import EpochReport, Watcher
 
 # What a worker runs first: standard input and output become the user's again, whose code may read and print.
 START = """
@@ -45,19 +44,8 @@ class Epoch:
     epochs: int
 
 
-class Teller(Watcher):
-    """Tells the parent of a run's epochs."""
-
-    def __init__(self, key: str, tell: Callable[[Any], None]):
-        self.key, self.tell = key, tell
-
-    def epoch(self, report: EpochReport) -> None:
-        """Pass it on."""
-        self.tell(Epoch(self.key, report.epoch, report.epochs))
-
-
-class BundleTeller(SweepWatcher):
-    """Tells the parent of the epochs of runs that are one program."""
+class Teller(SweepWatcher):
+    """Tells the parent of the epochs of runs."""
 
     def __init__(self, tell: Callable[[Any], None]):
         self.tell = tell
@@ -78,7 +66,7 @@ def work(orders: IO[bytes], news: IO[bytes]) -> None:
     import torch
 
     from deepcollapse.sweeps.engines.bundle import Bundle
-    from deepcollapse.sweeps.engines.in_process import Shelves
+    from deepcollapse.sweeps.engines.in_process import Shelves, Told
     from deepcollapse.sweeps.job import do
 
     def tell(what: Any) -> None:
@@ -89,14 +77,14 @@ def work(orders: IO[bytes], news: IO[bytes]) -> None:
             os._exit(ORPHANED)
 
     torch.set_num_threads(threads)
-    shelves = Shelves()
+    shelves, watcher = Shelves(), Teller(tell)
     tell(Ready())
     while (job := jobs.get()) is not None:
         if isinstance(job, Bundle):
-            for outcome in job.run(shelves.of(job.jobs[0]), BundleTeller(tell)):
+            for outcome in job.run(shelves.of(job.jobs[0]), watcher):
                 tell(outcome)
         else:
-            tell(do(job, shelves.of(job), Teller(job.key, tell)))
+            tell(do(job, shelves.of(job), Told(job.key, watcher)))
 
 
 def _listen(orders: IO[bytes], jobs: "queue.SimpleQueue[Any]") -> None:
