@@ -43,14 +43,16 @@ class Automatic:
 
     def run(self, jobs: Sequence[Job], watcher: SweepWatcher) -> Iterator[Outcome]:
         """The outcomes, stacks first."""
-        stacks, others = divided(jobs, Shelves(self.shelf))
+        shelves = Shelves(self.shelf)
+        stacks, others = divided(jobs, shelves)
         if self.jobs > 1:
             bundles = [bundle for stack in stacks for bundle in _shared_out(stack, self.jobs)]
             yield from Processes(self.jobs).run([*bundles, *others], watcher)
             return
         for stack in stacks:
-            yield from Stacked(MOST, self.shelf).run(stack, watcher)
-        yield from InProcess(self.shelf).run(others, watcher)
+            yield from Stacked(MOST, shelves.of(stack[0])).run(stack, watcher)
+        for job in others:
+            yield from InProcess(shelves.of(job)).run([job], watcher)
 
 
 def divided(jobs: Sequence[Job], shelves: Shelves) -> tuple[list[list[Job]], list[Job]]:

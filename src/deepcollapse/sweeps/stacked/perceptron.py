@@ -95,6 +95,15 @@ class Perceptrons:
         plain = isinstance(network.stem, nn.Flatten) and isinstance(network.neck, nn.Identity)
         return plain and all(_serves(block) for block in network.blocks)
 
+    @staticmethod
+    def exact(network: nn.Module) -> bool:
+        """Whether a network is such a perceptron, and one that goes its way bit for bit as alone on a CPU's thread."""
+        return Perceptrons.serves(network) and not any(
+            isinstance(block.activation, nn.Tanh) and block.linear.out_features % VECTOR
+            for block in network.modules()
+            if isinstance(block, HiddenLayer)
+        )
+
     def gradients(self, x: Tensor, y: Tensor, losses: Losses) -> tuple[Tensor, list[Tensor]]:
         """The members' losses (members,) of inputs (members, n, ...) and labels (members, n), and the gradients of
         their parameters in the order of the parameters; running statistics of batch norm are kept up."""

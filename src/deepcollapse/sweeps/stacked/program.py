@@ -127,8 +127,6 @@ def look(member: Member, epoch: int, known: Mapping[str, Scores] | None = None) 
     try:
         with member.training.place:
             member.training.look(epoch, known)
-            if epoch == member.training.recipe.epochs:
-                member.training.keep_weights()
         member.epoch = epoch
     except (Exception, SystemExit) as error:
         member.error = error
@@ -161,7 +159,7 @@ def train_together(members: Sequence[Member]) -> Iterator[Member]:
     Members may stand at different epochs: those that are behind are brought up first, and the others join in.
     """
     for member in members:
-        if member.epoch < 0:
+        if member.under_way and member.epoch < 0:
             look(member, 0)
     yield from (member for member in members if not member.under_way)
     programs: list[Program] = []
