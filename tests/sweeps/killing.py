@@ -1,16 +1,17 @@
 """Kills a sweep again and again and goes on with it; a program of its own, which forks so that torch is imported once.
 
-`killing.py times FOLDER POINTS SEED`: ended after random CPU times, by a signal that no handler sees.
-`killing.py calls FOLDER POINTS SEED`: SIGKILL right before a file of the sweep is opened, made, moved or removed, the
-points spread over all such moments of a whole sweep.
+`killing.py times FOLDER POINTS`: ended after random CPU times, by a signal that no handler sees; the engines in turn.
+`killing.py calls FOLDER`: SIGKILL right before a file of the sweep is moved into place, cut or removed, once for each
+name that such a file has, with each engine.
 
 Prints, as JSON, how many were killed, how many of them while measuring what comes after training, and how many sweeps
-that were complete in the end differ from an undisturbed one.
+that were complete in the end differ from an undisturbed one in one process.
 """
 
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -18,19 +19,22 @@ import traceback
 from pathlib import Path
 
 from deepcollapse.sweeps import run_sweep
+from deepcollapse.sweeps.engines.choose import Automatic
+from deepcollapse.sweeps.engines.in_process import InProcess
 from sweep_extras import swept, tree
 
-MOMENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.truncate"}
-RUNS = {"times": 2, "calls": 1}
+MOMENTS = {"os.rename", "os.remove", "os.truncate"}
+ENGINES = (Automatic(), InProcess())
+SWEEPS = {"times": swept(runs=2), "calls": swept(runs=2, epochs=1)}  # two of one make, which are worth a stack
 
 
-def attempt(how, out, arrange):
+def attempt(sweep, engine, out, arrange=lambda: None):
     """One attempt in a process of its own; whether it came to its end."""
     pid = os.fork()
     if pid == 0:
         try:
             arrange()
-            done = all(outcome.state == "done" for outcome in run_sweep(swept(runs=RUNS[how]), out))
+            done = all(outcome.state == "done" for outcome in run_sweep(sweep, out, engine=engine))
             os._exit(0 if done else 1)
         except BaseException:
             traceback.print_exc()
@@ -45,13 +49,14 @@ def after_cpu_time(seconds):
 
 
 def before_call(out, number):
-    """Kill right before the moment of this number; without a number, count them."""
-    seen = [0]
+    """Kill right before the moment of this number; without a number, list what they are about."""
+    seen = []
 
     def hook(event, arguments):
-        if event in MOMENTS and any(str(out) in os.fspath(a) for a in arguments if isinstance(a, str | Path)):
-            seen[0] += 1
-            if seen[0] == number:
+        if event in MOMENTS and str(out) in (path := os.fspath(arguments[0])):
+            name = "an array" if "/arrays/" in path else re.sub(r"[0-9]+", "N", Path(path).name)
+            seen.append((event, name))
+            if len(seen) == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return seen, lambda: sys.addaudithook(hook)
@@ -61,44 +66,47 @@ def measuring_afterwards(out):
     return any((run / "trained.json").exists() and not (run / "done.json").exists() for run in out.glob("runs/*"))
 
 
-def at_random_times(folder, points, seed, whole, seconds):
-    draw, killed, late, differ, number = random.Random(seed), 0, 0, 0, 0
-    while killed < points:
+def at_random_times(sweep, folder, whole, seconds, points):
+    draw, killed, late, differ, number = random.Random(0), 0, 0, 0, 0
+    while killed < int(points):
         number += 1
-        out = folder / f"sweep-{number}"
-        while not attempt("times", out, after_cpu_time(draw.uniform(0.01, seconds / 2))):
+        out, engine = folder / f"sweep-{number}", ENGINES[number % 2]
+        while not attempt(sweep, engine, out, after_cpu_time(draw.uniform(0.01, seconds / 2))):
             killed, late = killed + 1, late + measuring_afterwards(out)
         differ += tree(out) != whole
     return killed, late, differ
 
 
-def at_calls(folder, points, seed, whole):
-    out = folder / "counted"
+def at_calls(sweep, folder, whole, engine):
+    out = folder / f"counted-{type(engine).__name__}"
     seen, arrange = before_call(out, None)
     arrange()
-    run_sweep(swept(runs=RUNS["calls"]), out)
-    moments = seen[0]
-    step = max(1, moments // points)
+    run_sweep(sweep, out, engine=engine)
+    assert tree(out) == whole
+    last = {what: number for number, what in enumerate(seen, 1) if not what[1].endswith(".txt")}  # of failures
     killed, late, differ = 0, 0, 0
-    for number in range(1 + seed % step, moments + 1, step):
-        out = folder / f"call-{number}"
-        killed += not attempt("calls", out, before_call(out, number)[1])
+    for number in last.values():
+        out = folder / f"call-{type(engine).__name__}-{number}"
+        killed += not attempt(sweep, engine, out, before_call(out, number)[1])
         late += measuring_afterwards(out)
-        attempt("calls", out, lambda: None)
+        attempt(sweep, engine, out)
         differ += tree(out) != whole
     return killed, late, differ
 
 
-def main(how, folder, points, seed):
-    folder = Path(folder)
-    run_sweep(swept(runs=1, rate=0.02), folder / "warm")  # what is imported on the way
+def main(how, folder, *points):
+    folder, sweep = Path(folder), SWEEPS[how]
+    for engine in ENGINES:  # what is imported on the way
+        run_sweep(swept(runs=2, rate=0.02), folder / f"warm-{type(engine).__name__}", engine=engine)
     start = time.process_time()
-    run_sweep(swept(runs=RUNS[how]), folder / "whole")
+    run_sweep(sweep, folder / "whole")
     seconds = time.process_time() - start
     whole = tree(folder / "whole")
-    arguments = (folder, int(points), int(seed), whole)
-    killed, late, differ = at_calls(*arguments) if how == "calls" else at_random_times(*arguments, seconds)
-    print(json.dumps({"killed": killed, "afterwards": late, "differ": differ, "files": len(whole)}))
+    if how == "times":
+        told = at_random_times(sweep, folder, whole, seconds, *points)
+    else:
+        told = [sum(each) for each in zip(*(at_calls(sweep, folder, whole, engine) for engine in ENGINES), strict=True)]
+    print(json.dumps(dict(zip(("killed", "afterwards", "differ"), told, strict=True)) | {"files": len(whole)}))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import pytest
 
 from deepcollapse.errors import RunError
 from deepcollapse.sweeps import Sweep, SweepFolder, run_sweep
+from deepcollapse.sweeps.engines.choose import Automatic
+from deepcollapse.sweeps.engines.in_process import InProcess
 from sweep_extras import KEYS, SWEEP, TINY, swept, tree
 
 
@@ -77,25 +79,35 @@ def test_other_measures_after_training_take_the_place_of_those_before(tmp_path, 
     assert tree(tmp_path / "asked") == whole
 
 
-@pytest.mark.parametrize("written", [0, 3, 9])
-def test_a_full_disk_stops_the_sweep_with_what_is_done_unharmed(there, finished, written, monkeypatch):
+# What was written before: nothing, one run's beginning (which the stack then notes with both), or some epochs.
+@pytest.mark.parametrize(
+    ("engine", "written", "stopped"),
+    [
+        *((InProcess(), written, 2) for written in (0, 3, 9)),
+        *((Automatic(), written, stopped) for written, stopped in ((0, 2), (3, 3), (7, 2), (20, 2))),
+    ],
+    ids=str,
+)
+def test_a_full_disk_stops_the_sweep_with_what_is_done_unharmed(there, finished, engine, written, stopped, monkeypatch):
     sweep = Sweep.grid(TINY, seed=(0, 1, 2, 3))
-    third = list(sweep.named())[2]
+    key = list(sweep.named())[stopped]
     with monkeypatch.context() as patch:
         SweepFolder(there).plan(sweep)
         fill_the_disk(patch, after=written)
-        told = refused(sweep, there)
+        told = refused(sweep, there, engine=engine)
     first, _, rest = told.partition(": No space left on device")
     assert first.startswith(
-        f"the sweep in {there} was stopped at run {third}, because every further run would fail too: "
-        "RunError: could not "
+        f"the sweep in {there} was stopped at run {key}, because every further run would fail too: RunError: could not "
     )
     assert rest.endswith("Of 4 runs 2 are done, which are unharmed; the same command goes on from there.")
     before = tree(finished)
     assert {name: content for name, content in tree(there).items() if name in before} == before
     states = [SweepFolder(there).state(recipe) for recipe in sweep.recipes]
-    assert states[:2] + states[3:] == ["done", "done", "waiting"]
-    assert {outcome.state for outcome in run_sweep(sweep, there)} == {"done"}
+    assert states[:2] == ["done", "done"]
+    assert "done" not in states[2:]
+    if isinstance(engine, InProcess):
+        assert states[3] == "waiting"
+    assert {outcome.state for outcome in run_sweep(sweep, there, engine=engine)} == {"done"}
 
 
 def test_a_full_disk_before_anything_begins_is_told_as_it_is(tmp_path, monkeypatch):
