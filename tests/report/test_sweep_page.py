@@ -161,6 +161,15 @@ def test_failures_are_told_with_their_traceback_as_text(seen):
     assert failed.one("pre").text.startswith("Traceback (most recent call last):")
 
 
+def test_of_a_long_error_the_first_line_is_told(tmp_path):
+    make_sweep(tmp_path / "s", failed=(0,), decay=(0.0, 1e-3))
+    [kept] = (tmp_path / "s" / "failures").iterdir()
+    error = "RuntimeError: out of memory\nCompile with TORCH_USE_CUDA_DSA for more.\n\nSee the manual.\n"
+    kept.write_text('Traceback (most recent call last):\n  File "loop.py"\n' + error, encoding="utf-8")
+    [failed] = tree(own(tmp_path / "s")).all("details.failed")
+    assert failed.one("summary").text == "✗decay 0: RuntimeError: out of memory"
+
+
 def test_one_setting_gives_lines_and_no_choice_of_axes(tmp_path):
     make_sweep(tmp_path / "s", decay=(0.0, 1e-3), seed=range(2))
     seen = tree(own(tmp_path / "s"))

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 import pytest
 
 from deepcollapse.records import FIELDS
+from deepcollapse.records.sweep import error_line, failure_of
 from deepcollapse.sweeps import Sweep, SweepFolder, key_of
 from deepcollapse.sweeps.combinations import combinations
-from deepcollapse.sweeps.status import first_line, status
+from deepcollapse.sweeps.status import status
 from deepcollapse.training.recipe import Recipe
 
 fcntl = pytest.importorskip("fcntl")  # there are no such locks on Windows
@@ -107,18 +108,34 @@ def test_a_run_that_failed_is_running_while_it_is_tried_again(folder):
     assert (run.state, run.error, run.traceback) == ("running", None, None)
 
 
-def test_the_error_is_the_one_that_was_raised_last(tmp_path):
-    failure = tmp_path / "failure.txt"
-    failure.write_text(
-        "Traceback (most recent call last):\n  File 'a'\nOSError: disk\n\nThe above exception was the direct cause:\n\n"
-        "Traceback (most recent call last):\n  File 'b'\n    ^^^\ndeepcollapse.errors.RunError: full\nand more\n"
-    )
-    assert first_line(failure) == "RunError: full"
-    failure.write_text("deepcollapse.errors.RunError: the worker process of this run ended\n")
-    assert first_line(failure) == "RunError: the worker process of this run ended"
-    failure.write_text("")
-    assert first_line(failure) == "no reason given"
-    assert first_line(tmp_path / "none") == "its traceback cannot be read: No such file or directory"
+@pytest.mark.parametrize(
+    ("kept", "line"),
+    [
+        (
+            "Traceback (most recent call last):\n  File 'a'\nOSError: disk\n\nThe above exception was the direct "
+            "cause:\n\nTraceback (most recent call last):\n  File 'b'\n    ^^^\n"
+            "deepcollapse.errors.RunError: full\nand more\n",
+            "RunError: full",
+        ),
+        (
+            "deepcollapse.errors.RunError: the worker process of this run ended\n",
+            "RunError: the worker process of this run ended",
+        ),
+        ("", "no reason given"),
+    ],
+)
+def test_the_error_is_the_one_that_was_raised_last(folder, kept, line):
+    recipe = Recipe(epochs=3)
+    folder.plan(Sweep((recipe,)))
+    failure = folder.failure_path(recipe)
+    failure.parent.mkdir()
+    failure.write_text(kept)
+    (run,) = status(folder.path).runs
+    assert (error_line(kept), run.error) == (line, line)
+
+
+def test_a_traceback_that_went_is_told_in_its_place(folder):
+    assert failure_of(folder.path, "none") == "its traceback cannot be read: No such file or directory"
 
 
 def test_medians_are_over_the_seeds_that_are_done(folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,7 @@ def read_done(run: Path) -> Mapping[str, Any]:
 
 def state_of(folder: Path, key: str) -> State:
     """What became of a run; one whose files say that it is done, and are damaged, is as one that failed."""
-    run = folder / "runs" / key
+    run = run_path(folder, key)
     if (run / DONE).is_file():
         return "failed" if damage(run) else "done"
     if failure_path(folder, key).is_file():
@@ -80,9 +81,35 @@ def state_of(folder: Path, key: str) -> State:
     return "begun" if (run / "provenance.json").is_file() else "waiting"
 
 
+def run_path(folder: Path, key: str) -> Path:
+    """Where a run lies."""
+    return folder / "runs" / key
+
+
 def failure_path(folder: Path, key: str) -> Path:
     """Where the traceback of a run that failed lies."""
     return folder / "failures" / f"{key}.txt"
+
+
+def failure_of(folder: Path, key: str) -> str:
+    """What went wrong in a run that failed: what is damaged of it, or its traceback."""
+    try:
+        return damage(run_path(folder, key)) or failure_path(folder, key).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"its traceback cannot be read: {error.strerror or error}"
+
+
+def error_line(failure: str) -> str:
+    """The error that a failure or its traceback is about, in one line.
+
+    >>> error_line("Traceback (most recent call last):\\n  File 'x'\\nRuntimeError: no memory\\nSee the manual.\\n")
+    'RuntimeError: no memory'
+    """
+    lines = failure.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (")]
+    after = lines[starts[-1] + 1 :] if starts else lines
+    found = next((line for line in after if line.strip() and not line.startswith(" ")), "no reason given")
+    return re.sub(r"^[\w.]+\.(\w+)(?=:|$)", r"\1", found)  # an error is known by its name, without its module's
 
 
 def damage(run: Path) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deepcollapse.records import atomic_write
 from deepcollapse.records.final import Key
-from deepcollapse.records.sweep import State
+from deepcollapse.records.sweep import State, error_line
 from deepcollapse.report import explorer, frame, html, sweep_table
 from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns, is_sweep, read_sweep
 from deepcollapse.report.sweep_table import in_words, value_text
@@ -111,8 +111,7 @@ def _failures(sweep: SweepRuns, place: Any) -> str:
 
 
 def _failure(run: SweepRun, sweep: SweepRuns) -> str:
-    lines = run.error.rstrip().splitlines() or ["no reason was kept"]
-    told = next((line for line in reversed(lines) if line and not line.startswith(" ")), lines[-1])
+    lines, told = run.error.rstrip().splitlines(), error_line(run.error)
     settings = _at({name: run.recipe.get(name) for name in sweep.varying}) or run.key
     cut = ["…", *lines[-_LINES:]] if len(lines) > _LINES else lines
     inside = f"<p><code>{html.escape(run.key)}</code></p><pre>{html.escape(chr(10).join(cut))}</pre>"

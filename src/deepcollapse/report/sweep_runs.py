@@ -9,7 +9,7 @@ from typing import Any
 from deepcollapse.errors import RunError
 from deepcollapse.records import digest_of
 from deepcollapse.records.final import HIDDEN, Key, final_values
-from deepcollapse.records.sweep import PLAN, State, damage, failure_path, read_plan, state_of
+from deepcollapse.records.sweep import PLAN, State, failure_of, read_plan, run_path, state_of
 from deepcollapse.report.words import words_for
 
 # What a reader looks for first, in this order.
@@ -122,18 +122,11 @@ def _ordered(values: Iterable[Any]) -> list[Any]:
 
 def _run(folder: Path, recipe: Mapping[str, Any]) -> SweepRun:
     key = digest_of(recipe)
-    path, state = folder / "runs" / key, state_of(folder, key)
+    path, state = run_path(folder, key), state_of(folder, key)
     if state == "done":
         return SweepRun(key, recipe, state, path, final_values(path / "records.jsonl", recipe.get("epochs")))
-    error = (damage(path) or _text(failure_path(folder, key))) if state == "failed" else ""
+    error = failure_of(folder, key) if state == "failed" else ""
     return SweepRun(key, recipe, state, path, error=error)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        return f"its traceback cannot be read: {error.strerror or error}"
 
 
 def _chosen(found: Sequence[Key], measures: Sequence[str] | None, folder: Path) -> list[Key]:

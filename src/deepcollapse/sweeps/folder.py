@@ -7,7 +7,16 @@ from pathlib import Path
 
 from deepcollapse.errors import OptionError, RunError
 from deepcollapse.records import atomic_write
-from deepcollapse.records.sweep import PLAN, PLAN_VERSION, State, damaged_plan, failure_path, read_plan, state_of
+from deepcollapse.records.sweep import (
+    PLAN,
+    PLAN_VERSION,
+    State,
+    damaged_plan,
+    failure_path,
+    read_plan,
+    run_path,
+    state_of,
+)
 from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.sweep import Sweep, key_of
 from deepcollapse.training.recipe import Recipe
@@ -85,7 +94,7 @@ class SweepFolder:
 
     def run_path(self, recipe: Recipe) -> Path:
         """Where the run of a recipe lies."""
-        return self.path / "runs" / key_of(recipe)
+        return run_path(self.path, key_of(recipe))
 
     def failure_path(self, recipe: Recipe) -> Path:
         """Where the traceback of a run that failed lies."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import statistics
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from deepcollapse.records.sweep import DONE, TAIL, damage
+from deepcollapse.records.sweep import DONE, TAIL, error_line, failure_of
 from deepcollapse.sweeps.folder import LOCKS, SweepFolder
 from deepcollapse.sweeps.sweep import Sweep, key_of
 from deepcollapse.training.recipe import Recipe
@@ -72,7 +71,7 @@ def _statuses(folder: SweepFolder, sweep: Sweep) -> Iterator[RunStatus]:
     axes = sweep.axes()
     for index, recipe in enumerate(sweep.recipes):
         state, run, failure = standing_of(folder, recipe), folder.run_path(recipe), folder.failure_path(recipe)
-        error = (damage(run) or first_line(failure)) if state == "failed" else None
+        error = error_line(failure_of(folder.path, key_of(recipe))) if state == "failed" else None
         settings = {name: getattr(recipe, name) for name in axes}
         epoch = recipe.epochs if state == "done" else epoch_reached(run)
         told = failure if state == "failed" and failure.is_file() else None
@@ -121,18 +120,6 @@ def _epoch(line: bytes) -> int | None:
         return row["epoch"]
     except (ValueError, KeyError, TypeError):  # the first line of the tail may be half of one
         return None
-
-
-def first_line(failure: Path) -> str:
-    """The error that a kept traceback ends with, in one line."""
-    try:
-        lines = failure.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        return f"its traceback cannot be read: {error.strerror or error}"
-    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (")]
-    after = lines[starts[-1] + 1 :] if starts else lines
-    found = next((line for line in after if line.strip() and not line.startswith(" ")), "no reason given")
-    return re.sub(r"^[\w.]+\.(\w+)(?=:|$)", r"\1", found)  # an error is known by its name, without its module's
 
 
 def _seconds_left(runs: tuple[RunStatus, ...]) -> float | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.records.sweep import error_line
 from deepcollapse.sweeps.axes import written
 from deepcollapse.sweeps.combinations import combinations
 from deepcollapse.sweeps.folder import SweepFolder
@@ -43,7 +44,7 @@ def show_unfinished(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outco
     told = []
     for outcome in failed:
         what = in_words(settings_of(recipes[outcome.key], axes)) or f"run {outcome.key}"
-        told.append((what, first_line(outcome.error), folder.failure_path(recipes[outcome.key])))
+        told.append((what, error_line(outcome.error or ""), folder.failure_path(recipes[outcome.key])))
     show_failures(told, folder)
     if elsewhere := sum(outcome.state == "elsewhere" for outcome in outcomes):
         runs = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
@@ -61,11 +62,6 @@ def show_failures(failures: Sequence[tuple[str, str, Path | None]], folder: Swee
     if len(failures) > MOST_FAILURES:
         print()
         say(f"{len(failures)} runs failed; the tracebacks of the others lie in {folder.path / 'failures'}.")
-
-
-def first_line(text: str | None) -> str:
-    """The first line of an error."""
-    return next(iter((text or "no reason given").splitlines()), "")
 
 
 def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page: Path) -> dict[str, Any]:
