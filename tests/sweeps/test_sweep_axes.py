@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepcollapse.errors import OptionError
+from deepcollapse.report.sweep_table import value_text
 from deepcollapse.sweeps.axes import read_axes, written
 from deepcollapse.training import Recipe
 
@@ -30,6 +33,16 @@ def test_every_setting_of_a_recipe_is_read_as_it_is_written():
     for name in Recipe.__dataclass_fields__:
         value = getattr(Recipe(parameters=("bias=false",), width=3, drops=(0.25,)), name)
         assert read_axes([f"{name}={written(value)}"]) == {name: (value,)}
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=3))
+def test_every_number_is_read_as_it_is_written(rate, drops):
+    found = read_axes([f"rate={written(rate)}", f"drops={written(tuple(drops))}"])
+    assert found == {"rate": (rate,), "drops": (tuple(drops),)}
+    assert float(value_text(rate)) == rate
 
 
 @pytest.mark.parametrize(

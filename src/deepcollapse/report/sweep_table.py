@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from deepcollapse.records.final import HIDDEN, Key
+from deepcollapse.records.settings import exact
 from deepcollapse.report import html
 from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns
 from deepcollapse.report.words import number, percent
@@ -125,8 +126,7 @@ def value_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ", ".join(map(value_text, value)) or "none"
-    # 1e-05 is what Python writes, 1e-5 what people do.
-    return f"{value:.6g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+    return exact(value) if isinstance(value, float) else str(value)
 
 
 def in_words(measure: Measure, value: float | int) -> str:

@@ -6,6 +6,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from deepcollapse.errors import OptionError
+from deepcollapse.records.settings import exact
 from deepcollapse.training.kinds import fits, in_words
 from deepcollapse.training.recipe import Recipe
 
@@ -44,8 +45,8 @@ def read_axes(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
 def written(value: Any) -> str:
     """A value as `read_axes` reads it.
 
-    >>> written(0.1), written(None), written((0.3, 0.6)), written(True), written(64)
-    ('0.1', 'none', '0.3+0.6', 'true', '64')
+    >>> written(1e-05), written(None), written((0.3, 0.6)), written(True), written(64)
+    ('1e-5', 'none', '0.3+0.6', 'true', '64')
     """
     if value is None or value == ():
         return NOT_GIVEN
@@ -53,7 +54,7 @@ def written(value: Any) -> str:
         return JOIN.join(written(part) for part in value)
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return exact(value) if isinstance(value, float) else str(value)
 
 
 def _read(name: str, text: str, kind: Any) -> Any:
