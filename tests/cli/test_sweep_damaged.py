@@ -26,6 +26,12 @@ PLANS = {
         "the recipe's rate is 'a'; it must be a number"
     ),
     '{"schema_version": 1, "recipes": [[]], "afterwards": null}': "a recipe in it is no JSON object",
+    '{"schema_version": 1, "recipes": [{}], "afterwards": null, "keys": ["../../elsewhere"]}': (
+        "its keys are not one name of a run for each recipe"
+    ),
+    '{"schema_version": 1, "recipes": [{}], "afterwards": null, "keys": ["0123456789ab"]}': (
+        "its keys are not the digests of its recipes"
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from deepcollapse.report.sweep import is_sweep, page, write_sweep_page
 from deepcollapse.report.sweep_runs import read_sweep
 from deepcollapse.report.sweep_table import relative
 from deepcollapse.sweeps import key_of
+from deepcollapse.sweeps.status import status
 
 EVIL = "<script>alert(1)</script>"
 DECAYS, RATES = (0.0, 1e-3, 1e-2), (0.01, 0.1)
@@ -168,6 +169,21 @@ def test_of_a_long_error_the_first_line_is_told(tmp_path):
     kept.write_text('Traceback (most recent call last):\n  File "loop.py"\n' + error, encoding="utf-8")
     [failed] = tree(own(tmp_path / "s")).all("details.failed")
     assert failed.one("summary").text == "✗decay 0: RuntimeError: out of memory"
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_runs_are_those_that_the_plan_names(tmp_path, keys):
+    make_sweep(tmp_path / "s", failed=(0,), waiting=(1,), decay=(0.0, 0.1, 1.0))
+    plan = json.loads((tmp_path / "s" / "sweep.json").read_text(encoding="utf-8"))
+    if keys:  # which the recipe alone would not tell: defaults that are left out are filled in where it is run
+        for recipe in plan["recipes"]:
+            del recipe["channels_last"]
+    else:  # as it was written of old
+        del plan["keys"]
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps(plan), encoding="utf-8")
+    seen = read_sweep(tmp_path / "s")
+    assert [run.state for run in seen.runs] == ["failed", "waiting", "done"]
+    assert [run.key for run in seen.runs] == [run.key for run in status(tmp_path / "s").runs]
 
 
 def test_one_setting_gives_lines_and_no_choice_of_axes(tmp_path):

@@ -13,11 +13,14 @@ from deepcollapse.records.record import FIELDS
 PLAN, DONE, PLAN_VERSION = "sweep.json", "done.json", 1
 TAIL = 65536  # bytes at either end of the records, in which a whole row lies
 ANEW = "Take that file away and run the sweep again, which writes it anew; runs stay as they are."
+_NAME = re.compile("[0-9a-f]{12}")
 State = Literal["done", "failed", "begun", "waiting"]
 
 
 def read_plan(folder: Path) -> Mapping[str, Any]:
     """What stands in a sweep's plan; that recipes are of the right kind is not looked at.
+
+    `keys` are the names of the recipes' runs; plans of old lack them.
 
     Raises RunError where there is no sweep, its plan is damaged, or a newer deepcollapse wrote it.
     """
@@ -40,6 +43,13 @@ def read_plan(folder: Path) -> Mapping[str, Any]:
         raise damaged_plan(path, "it holds no recipes")
     if not all(isinstance(recipe, dict) for recipe in plan["recipes"]):
         raise damaged_plan(path, "a recipe in it is no JSON object")
+    keys = plan.get("keys")
+    if keys is not None and not (
+        isinstance(keys, list)
+        and len(keys) == len(plan["recipes"])
+        and all(isinstance(key, str) and _NAME.fullmatch(key) for key in keys)
+    ):
+        raise damaged_plan(path, "its keys are not one name of a run for each recipe")
     return plan
 
 

@@ -102,10 +102,12 @@ def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = 
     Raises RunError where there is no sweep that can be read, records are damaged, or a measure was taken of no run.
     """
     place = Path(folder)
-    recipes: list[Mapping[str, Any]] = read_plan(place)["recipes"]
+    plan = read_plan(place)
+    recipes: list[Mapping[str, Any]] = plan["recipes"]
+    keys = plan.get("keys") or map(digest_of, recipes)
     names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
     values = {name: _ordered(recipe.get(name) for recipe in recipes) for name in names}
-    runs = [_run(place, recipe) for recipe in recipes]
+    runs = [_run(place, key, recipe) for key, recipe in zip(keys, recipes, strict=True)]
     found = list(dict.fromkeys(key for run in runs for key in run.values))
     common = {name: found[0] for name, found in values.items() if len(found) == 1}
     varying = {name: found for name, found in values.items() if len(found) > 1}
@@ -120,8 +122,7 @@ def _ordered(values: Iterable[Any]) -> list[Any]:
     return sorted(found, key=lambda value: (value is not None, value or 0)) if numeric else found
 
 
-def _run(folder: Path, recipe: Mapping[str, Any]) -> SweepRun:
-    key = digest_of(recipe)
+def _run(folder: Path, key: str, recipe: Mapping[str, Any]) -> SweepRun:
     path, state = run_path(folder, key), state_of(folder, key)
     if state == "done":
         return SweepRun(key, recipe, state, path, final_values(path / "records.jsonl", recipe.get("epochs")))

@@ -83,9 +83,12 @@ class SweepFolder:
         if not isinstance(values["afterwards"], str | None):
             raise damaged_plan(self.plan_path, f"afterwards is {values['afterwards']!r}; it must be a text")
         try:
-            return Sweep.from_mapping(values)
+            sweep = Sweep.from_mapping(values)
         except OptionError as error:
             raise damaged_plan(self.plan_path, error) from error
+        if values.get("keys") and list(dict.fromkeys(values["keys"])) != list(sweep.named()):
+            raise damaged_plan(self.plan_path, "its keys are not the digests of its recipes")
+        return sweep
 
     @property
     def plan_path(self) -> Path:

@@ -72,8 +72,9 @@ class Sweep:
         return Sweep(self.recipes + other.recipes, other.afterwards or self.afterwards)
 
     def to_mapping(self) -> dict[str, Any]:
-        """The sweep as plain values."""
-        return {"afterwards": self.afterwards, "recipes": [recipe.to_mapping() for recipe in self.recipes]}
+        """The sweep as plain values, with the names of its runs for those who cannot fill in a recipe's defaults."""
+        recipes = [recipe.to_mapping() for recipe in self.recipes]
+        return {"afterwards": self.afterwards, "recipes": recipes, "keys": [digest_of(recipe) for recipe in recipes]}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Sweep":
