@@ -95,17 +95,28 @@ def test_a_done_run_that_is_damaged_counts_as_failed_everywhere(sweep, call, dam
     assert (stood["failed"], stood["runs"][0]["error"]) == (1, told)
 
 
-def test_records_that_are_garbled_inside_are_one_error(sweep, call):
-    run = sweep.run_path(sweep.sweep().recipes[0])
+def test_records_that_are_garbled_inside_harm_no_other_run(sweep, call):
+    recipe = sweep.sweep().recipes[0]
+    run = sweep.run_path(recipe)
     lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
     (run / "records.jsonl").write_bytes(b"".join([lines[0], b"\x00\xff\n", *lines[2:]]))
-    for command in (["sweep", "page", "sweep"], again(*GRID)):
-        done = call(*command, "--json")
-        assert done.json == {
-            "error": "RunError",
-            "message": f"{run}/records.jsonl is damaged (line 2 is no record). Put it back, or move {run} away and "
-            "run the sweep again, which trains it anew.",
-        }
+    told = (
+        f"RunError: {run}/records.jsonl is damaged (line 2 is no record). Put it back, or move {run} away and run the "
+        "sweep again, which trains it anew."
+    )
+    done = call(*again(*GRID), "--json")
+    assert (done.code, done.err) == (1, "")
+    [lost] = [one for one in done.json["runs"] if one["state"] != "done"]
+    assert (lost["key"], lost["state"], lost["error"], lost["traceback"]) == (run.name, "failed", told, None)
+    assert [(row["settings"], row["runs"], row["done"]) for row in done.json["found"]] == [
+        ({"rate": 0.2}, 2, 1),
+        ({"rate": 0.1}, 2, 2),
+    ]
+    shown = call(*again(*GRID))
+    assert (shown.code, shown.err) == (1, "")
+    assert f"Failed: seed=0 rate=0.2: {told} Page: sweep/report.html" in " ".join(shown.out.split())
+    assert call("sweep", "page", "sweep").code == 0
+    assert told in (sweep.path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", [["sweep", "status"], ["sweep", "page"], ["run", "--index", "0"]])

@@ -12,7 +12,7 @@ import pytest
 from deepcollapse.records import FIELDS
 from deepcollapse.records.sweep import error_line, failure_of
 from deepcollapse.sweeps import Sweep, SweepFolder, key_of
-from deepcollapse.sweeps.combinations import combinations
+from deepcollapse.sweeps.combinations import combinations, endings
 from deepcollapse.sweeps.status import status
 from deepcollapse.training.recipe import Recipe
 
@@ -151,7 +151,7 @@ def test_medians_are_over_the_seeds_that_are_done(folder):
         names = ("epoch", "measure", "layer", "split", "baseline", "value")
         lines = [json.dumps(dict.fromkeys(FIELDS) | dict(zip(names, row, strict=True))) for row in rows]
         (folder.run_path(recipe) / "records.jsonl").write_text("\n".join(lines) + "\n")
-    first, second = combinations(sweep, folder)
+    first, second = combinations(sweep, endings(sweep, folder))
     assert (first.settings, first.runs, first.done) == ({"rate": 0.1}, 4, 3)
     assert (first.accuracy_test, first.accuracy_train, first.within_class_variability) == (0.7, 1.0, None)
     assert (second.settings, second.done, second.accuracy_test) == ({"rate": 0.2}, 0, None)

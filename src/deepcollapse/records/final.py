@@ -1,14 +1,40 @@
 """What was measured at the end of a run, without reading all that was measured before."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepcollapse.records.sweep import read_lines, read_row
+from deepcollapse.errors import RunError
+from deepcollapse.records.sweep import State, failure_of, read_lines, read_row, run_path, state_of
 
 # A measure, where it was taken, and of which data; "hidden" is the mean over the layers before the head.
 Key = tuple[str, str, str | None]
 HIDDEN = "hidden"
+# What is told of every run.
+ACCURACY_TEST: Key = ("accuracy", "network", "test")
+ACCURACY_TRAIN: Key = ("accuracy", "network", "train")
+VARIABILITY: Key = ("within_class_variability", "head.input", "train")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run of a sweep stands, with what was measured at its end, or what went wrong, with its traceback."""
+
+    state: State
+    values: Mapping[Key, float | int] = field(default_factory=dict)
+    error: str = ""
+
+
+def ending(folder: Path, key: str, epochs: Any) -> Ending:
+    """The end of a run; one whose records are damaged anywhere is as one that failed, and harms no other."""
+    state = state_of(folder, key)
+    if state == "done":
+        try:
+            return Ending(state, final_values(run_path(folder, key) / "records.jsonl", epochs))
+        except RunError as error:
+            return Ending("failed", error=f"RunError: {error}")
+    return Ending(state, error=failure_of(folder, key) if state == "failed" else "")
 
 
 def final_values(records: Path, epochs: Any) -> dict[Key, float | int]:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from deepcollapse.records.final import VARIABILITY
 from deepcollapse.report import html
 from deepcollapse.report.figures.heat import SEQUENTIAL
 from deepcollapse.report.figures.style import PALETTE, depth_color, layout
 from deepcollapse.report.sweep_runs import SweepRuns
 from deepcollapse.report.sweep_table import SEED, value_text
 
-_FIRST = ("within_class_variability", "head.input", "train")
 _STATES = ("done", "failed", "begun", "waiting")
 
 
@@ -45,7 +45,7 @@ def _opening(sweep: SweepRuns) -> tuple[int, int | None]:
 
 
 def _choosers(sweep: SweepRuns, names: Sequence[str], x: int, y: int | None) -> str:
-    opening = next((i for i, measure in enumerate(sweep.measures) if measure.key == _FIRST), 0)
+    opening = next((i for i, measure in enumerate(sweep.measures) if measure.key == VARIABILITY), 0)
     measures = [(i, measure.title) for i, measure in enumerate(sweep.measures)]
     offered = [(i, name) for i, name in enumerate(names) if name != SEED or len(names) == 1]
     parts = [_select("measure", "Measure", measures, opening)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepcollapse.records import atomic_write
-from deepcollapse.records.final import Key
+from deepcollapse.records.final import ACCURACY_TEST, VARIABILITY, Key
 from deepcollapse.records.sweep import State, error_line
 from deepcollapse.report import explorer, frame, html, sweep_table
 from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns, is_sweep, read_sweep
@@ -18,7 +18,7 @@ __all__ = ["is_sweep", "write_sweep_page"]
 SIGNS: dict[State, str] = {"done": "✓", "failed": "✗", "begun": "…", "waiting": "○"}
 _WORDS: dict[State, str] = {"done": "done", "failed": "failed", "begun": "begun, not done", "waiting": "not begun"}
 # Whether more of a measure is better; the headline names the best combination of these.
-_BEST: dict[Key, Any] = {("accuracy", "network", "test"): max, ("within_class_variability", "head.input", "train"): min}
+_BEST: dict[Key, Any] = {ACCURACY_TEST: max, VARIABILITY: min}
 # A longer traceback is cut at its start.
 _LINES = 40
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from deepcollapse.errors import RunError
 from deepcollapse.records import digest_of
-from deepcollapse.records.final import HIDDEN, Key, final_values
-from deepcollapse.records.sweep import PLAN, State, failure_of, read_plan, run_path, state_of
+from deepcollapse.records.final import ACCURACY_TEST, ACCURACY_TRAIN, HIDDEN, VARIABILITY, Key, ending
+from deepcollapse.records.sweep import PLAN, State, read_plan, run_path
 from deepcollapse.report.words import words_for
 
 # What a reader looks for first, in this order.
 MEASURES: tuple[Key, ...] = (
-    ("accuracy", "network", "test"),
-    ("accuracy", "network", "train"),
-    ("within_class_variability", "head.input", "train"),
+    ACCURACY_TEST,
+    ACCURACY_TRAIN,
+    VARIABILITY,
     ("equinorm_means", "head.input", "train"),
     ("equinorm_classifier", "head", "train"),
     ("equiangularity_means", "head.input", "train"),
@@ -99,7 +99,7 @@ def is_sweep(folder: str | os.PathLike[str]) -> bool:
 def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = None) -> SweepRuns:
     """The runs of the sweep in a folder, with the measures of these names, or those that readers look for first.
 
-    Raises RunError where there is no sweep that can be read, records are damaged, or a measure was taken of no run.
+    Raises RunError where there is no sweep that can be read, or a measure was taken of no run.
     """
     place = Path(folder)
     plan = read_plan(place)
@@ -123,11 +123,8 @@ def _ordered(values: Iterable[Any]) -> list[Any]:
 
 
 def _run(folder: Path, key: str, recipe: Mapping[str, Any]) -> SweepRun:
-    path, state = run_path(folder, key), state_of(folder, key)
-    if state == "done":
-        return SweepRun(key, recipe, state, path, final_values(path / "records.jsonl", recipe.get("epochs")))
-    error = failure_of(folder, key) if state == "failed" else ""
-    return SweepRun(key, recipe, state, path, error=error)
+    found = ending(folder, key, recipe.get("epochs"))
+    return SweepRun(key, recipe, found.state, run_path(folder, key), found.values, found.error)
 
 
 def _chosen(found: Sequence[Key], measures: Sequence[str] | None, folder: Path) -> list[Key]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from deepcollapse.records.final import HIDDEN, Key
+from deepcollapse.records.final import ACCURACY_TEST, ACCURACY_TRAIN, HIDDEN, VARIABILITY, Key
 from deepcollapse.records.settings import exact
 from deepcollapse.report import html
 from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns
@@ -16,9 +16,9 @@ from deepcollapse.report.words import number, percent
 SEED = "seed"
 # The columns where nothing else was asked for: what tells most in least room.
 _COLUMNS: tuple[tuple[Key, str], ...] = (
-    (("accuracy", "network", "test"), "test accuracy"),
-    (("accuracy", "network", "train"), "train accuracy"),
-    (("within_class_variability", "head.input", "train"), "NC1"),
+    (ACCURACY_TEST, "test accuracy"),
+    (ACCURACY_TRAIN, "train accuracy"),
+    (VARIABILITY, "NC1"),
     (("maximal_angle_means", "head.input", "train"), "NC2 angle"),
     (("self_duality", "head.input", "train"), "NC3"),
     (("rank_at_one_percent_weight", HIDDEN, None), "rank of weights"),

@@ -4,21 +4,13 @@ Reads the records line by line and imports neither torch nor pandas.
 """
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepcollapse.records.final import Key, final_values
+from deepcollapse.records.final import ACCURACY_TEST, ACCURACY_TRAIN, VARIABILITY, Ending, Key, ending
 from deepcollapse.sweeps.folder import SweepFolder
-from deepcollapse.sweeps.sweep import Sweep
-from deepcollapse.training.recipe import Recipe
-
-# What is told of every run, at its last epoch.
-TOLD: dict[str, Key] = {
-    "accuracy_test": ("accuracy", "network", "test"),
-    "accuracy_train": ("accuracy", "network", "train"),
-    "within_class_variability": ("within_class_variability", "head.input", "train"),
-}
+from deepcollapse.sweeps.sweep import Sweep, key_of
 
 
 @dataclass(frozen=True)
@@ -33,27 +25,26 @@ class Combination:
     within_class_variability: float | None
 
 
-def combinations(sweep: Sweep, folder: SweepFolder) -> tuple[Combination, ...]:
-    """A row for each combination of the settings that are swept, other than the seed, in the sweep's order.
+def endings(sweep: Sweep, folder: SweepFolder) -> dict[str, Ending]:
+    """How each run of a sweep stands, by its key, and what was measured at its last epoch."""
+    return {key: ending(folder.path, key, recipe.epochs) for key, recipe in sweep.named().items()}
 
-    Raises RunError where the records of a run are missing or damaged.
-    """
+
+def combinations(sweep: Sweep, found: Mapping[str, Ending]) -> tuple[Combination, ...]:
+    """A row for each combination of the settings that are swept, other than the seed, in the sweep's order."""
     names = [name for name in sweep.axes() if name != "seed"]
-    groups: dict[tuple[Any, ...], list[Recipe]] = {}
+    groups: dict[tuple[Any, ...], list[Ending]] = {}
     for recipe in sweep.recipes:
-        groups.setdefault(tuple(getattr(recipe, name) for name in names), []).append(recipe)
-    return tuple(
-        _combination(dict(zip(names, values, strict=True)), recipes, folder) for values, recipes in groups.items()
-    )
+        groups.setdefault(tuple(getattr(recipe, name) for name in names), []).append(found[key_of(recipe)])
+    return tuple(_combination(dict(zip(names, values, strict=True)), runs) for values, runs in groups.items())
 
 
-def _combination(settings: dict[str, Any], recipes: list[Recipe], folder: SweepFolder) -> Combination:
-    done = [recipe for recipe in recipes if folder.state(recipe) == "done"]
-    found = [final_values(folder.run_path(recipe) / "records.jsonl", recipe.epochs) for recipe in done]
-    medians = {name: _median(values.get(key) for values in found) for name, key in TOLD.items()}
-    return Combination(settings, len(recipes), len(done), **medians)
+def _combination(settings: dict[str, Any], runs: Sequence[Ending]) -> Combination:
+    done = [run.values for run in runs if run.state == "done"]
+    medians = (_median(done, key) for key in (ACCURACY_TEST, ACCURACY_TRAIN, VARIABILITY))
+    return Combination(settings, len(runs), len(done), *medians)
 
 
-def _median(values: Iterable[float | int | None]) -> float | None:
-    known = [value for value in values if value is not None]
+def _median(runs: Sequence[Mapping[Key, float | int]], key: Key) -> float | None:
+    known = [values[key] for values in runs if key in values]
     return float(statistics.median(known)) if known else None

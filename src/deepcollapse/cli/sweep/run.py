@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from deepcollapse.cli.engines import EngineName, engine_of
 from deepcollapse.cli.sweep.planned import Planned
 from deepcollapse.cli.sweep.progress import SweepProgress
-from deepcollapse.cli.sweep.shown import facts, show_found, show_unfinished, write_page_of
+from deepcollapse.cli.sweep.shown import facts, held_to, show_found, show_unfinished, write_page_of
 from deepcollapse.cli.terminal import Interrupted, say, say_json
+from deepcollapse.sweeps.combinations import endings
 from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.sweep import Sweep
 
@@ -52,13 +53,16 @@ class SweepRun(Planned):
 
             show_dry_run(sweep, SweepFolder(out), self)
             return 0
+        folder = SweepFolder(out)
         outcomes = self._outcomes(sweep, out, self._engine())
+        found = endings(sweep, folder)
+        outcomes = held_to(found, outcomes)
         page = write_page_of(out)
         if self.json:
-            say_json(facts(sweep, SweepFolder(out), outcomes, page))
+            say_json(facts(sweep, folder, found, outcomes, page))
         else:
-            show_found(sweep, SweepFolder(out))
-            show_unfinished(sweep, SweepFolder(out), outcomes)
+            show_found(sweep, found)
+            show_unfinished(sweep, folder, outcomes)
             print(f"\nPage: {page}")
         return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
 

@@ -1,12 +1,13 @@
 """What the terminal shows of a sweep: what was found, and what did not come to its end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import say, show_table
-from deepcollapse.records.sweep import error_line
+from deepcollapse.records.final import Ending
+from deepcollapse.records.sweep import error_line, failure_path
 from deepcollapse.sweeps.axes import written
 from deepcollapse.sweeps.combinations import combinations
 from deepcollapse.sweeps.folder import SweepFolder
@@ -18,11 +19,21 @@ if TYPE_CHECKING:
 MOST_FAILURES = 5
 
 
-def show_found(sweep: Sweep, folder: SweepFolder) -> None:
+def held_to(found: Mapping[str, Ending], outcomes: "Sequence[Outcome]") -> "list[Outcome]":
+    """The outcomes, with those as failed whose run is done and whose records turn out to be damaged."""
+    return [
+        replace(one, state="failed", error=found[one.key].error)
+        if (one.state, found[one.key].state) == ("done", "failed")
+        else one
+        for one in outcomes
+    ]
+
+
+def show_found(sweep: Sweep, found: Mapping[str, Ending]) -> None:
     """A row for each combination of settings, medians over its seeds."""
     from deepcollapse.report.words import number, percent
 
-    rows = combinations(sweep, folder)
+    rows = combinations(sweep, found)
     names = list(rows[0].settings)
     table = []
     for row in rows:
@@ -44,7 +55,7 @@ def show_unfinished(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outco
     told = []
     for outcome in failed:
         what = in_words(settings_of(recipes[outcome.key], axes)) or f"run {outcome.key}"
-        told.append((what, error_line(outcome.error or ""), folder.failure_path(recipes[outcome.key])))
+        told.append((what, error_line(outcome.error or ""), _traceback(outcome, folder)))
     show_failures(told, folder)
     if elsewhere := sum(outcome.state == "elsewhere" for outcome in outcomes):
         runs = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
@@ -64,17 +75,26 @@ def show_failures(failures: Sequence[tuple[str, str, Path | None]], folder: Swee
         say(f"{len(failures)} runs failed; the tracebacks of the others lie in {folder.path / 'failures'}.")
 
 
-def facts(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outcome]", page: Path) -> dict[str, Any]:
+def _traceback(outcome: "Outcome", folder: SweepFolder) -> Path | None:
+    path = failure_path(folder.path, outcome.key)
+    return path if outcome.state == "failed" and path.is_file() else None
+
+
+def facts(
+    sweep: Sweep, folder: SweepFolder, found: Mapping[str, Ending], outcomes: "Sequence[Outcome]", page: Path
+) -> dict[str, Any]:
     """What was found and what became of each run, for JSON."""
     axes = sweep.axes()
     recipes = sweep.named()
     runs = []
     for outcome in outcomes:
         settings = settings_of(recipes[outcome.key], axes)
-        traceback = str(folder.path / "failures" / f"{outcome.key}.txt") if outcome.state == "failed" else None
+        traceback = _traceback(outcome, folder)
         kept = {"key": outcome.key, "path": str(outcome.run), "settings": settings, "state": outcome.state}
-        runs.append(kept | {"seconds": outcome.seconds, "error": outcome.error, "traceback": traceback})
-    rows = [asdict(row) for row in combinations(sweep, folder)]
+        runs.append(
+            kept | {"seconds": outcome.seconds, "error": outcome.error, "traceback": traceback and str(traceback)}
+        )
+    rows = [asdict(row) for row in combinations(sweep, found)]
     return {"folder": str(folder.path), "page": str(page), "found": rows, "runs": runs}
 
 
