@@ -39,8 +39,8 @@ def rows(recipe):
     yield Record(epoch=LAST, split="train", layer="head.input", measure="cosines_means", array="arrays/a.safetensors#c")
 
 
-def make_sweep(folder, *, failed=(), begun=(), waiting=(), base=BASE, **axes):
-    """A sweep over these settings; recipes by their place that failed, were begun, or wait."""
+def make_sweep(folder, *, failed=(), stopped=(), waiting=(), base=BASE, **axes):
+    """A sweep over these settings; recipes by their place that failed, were stopped, or wait."""
     sweep = Sweep.grid(base, **axes)
     place = SweepFolder(folder)
     place.plan(sweep)
@@ -54,6 +54,6 @@ def make_sweep(folder, *, failed=(), begun=(), waiting=(), base=BASE, **axes):
                 path, recipe=recipe.to_mapping(), class_names=("a",), data_digest={}, device="cpu", seed=recipe.seed
             )
             run.append(list(rows(recipe)))
-            if i not in begun:
+            if i not in stopped:
                 atomic_write(path / "done.json", json.dumps({"version": "1", "data": {}, "afterwards": None}).encode())
     return {key_of(recipe): recipe for recipe in sweep.recipes}

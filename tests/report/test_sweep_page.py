@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import statistics
+import sys
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from deepcollapse.report.sweep import is_sweep, page, write_sweep_page
 from deepcollapse.report.sweep_runs import read_sweep
 from deepcollapse.report.sweep_table import relative
 from deepcollapse.sweeps import key_of
+from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.status import status
 
 EVIL = "<script>alert(1)</script>"
@@ -42,9 +44,9 @@ def options(seen, name):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Decay by rate by two seeds; one run failed, one was begun, one waits."""
+    """Decay by rate by two seeds; one run failed, one was stopped, one waits."""
     place = tmp_path_factory.mktemp("sweeps") / "grid"
-    make_sweep(place, failed=(1,), begun=(2,), waiting=(11,), decay=DECAYS, rate=RATES, seed=range(2))
+    make_sweep(place, failed=(1,), stopped=(2,), waiting=(11,), decay=DECAYS, rate=RATES, seed=range(2))
     return place
 
 
@@ -57,7 +59,7 @@ def test_the_top_says_what_varies_and_how_the_runs_stand(seen):
     assert seen.one("h1").text == "Sweep grid"
     assert seen.one("p.lead").text == "12 runs. They differ in seed (2 values), rate (2 values), decay (3 values)."
     tiles = [(tile.one("b").text, tile.one(".badge").text) for tile in seen.all("li.tile")]
-    assert tiles == [("9", "✓ done"), ("1", "✗ failed"), ("1", "… begun, not done"), ("1", "○ not begun")]
+    assert tiles == [("9", "✓ done"), ("0", "▸ running"), ("1", "✗ failed"), ("1", "… stopped"), ("1", "○ waiting")]
     assert seen.texts("h2") == ["What the settings do", "Every combination", "Runs that failed", "Settings"]
 
 
@@ -94,6 +96,7 @@ def test_readers_choose_a_measure_two_settings_and_what_the_others_are_held_at(s
 
 def test_the_browser_is_given_each_run_with_its_numbers_at_the_end(folder, seen):
     given = data(seen)
+    assert given["states"] == ["done", "running", "failed", "stopped", "waiting"]
     assert [(s["name"], s["values"], s["numbers"]) for s in given["settings"]] == [
         ("seed", ["0", "1"], [0, 1]),
         ("rate", ["0.01", "0.1"], [0.01, 0.1]),
@@ -103,10 +106,10 @@ def test_the_browser_is_given_each_run_with_its_numbers_at_the_end(folder, seen)
     runs = {tuple(places): (state, values) for state, places, values in given["runs"]}
     assert len(runs) == 12
     assert [state for state, _ in runs.values()].count(0) == 9
-    # Decay comes first in the grid and seeds last: the second recipe failed, the third was begun.
-    assert runs[1, 0, 0] == (1, [])
-    assert runs[0, 1, 0] == (2, [])
-    assert runs[1, 1, 2] == (3, [])
+    # Decay comes first in the grid and seeds last: the second recipe failed, the third was stopped.
+    assert runs[1, 0, 0] == (2, [])
+    assert runs[0, 1, 0] == (3, [])
+    assert runs[1, 1, 2] == (4, [])
     state, values = runs[0, 0, 1]
     assert state == 0
     [recipe] = [r for r in make_recipes() if (r.seed, r.rate, r.decay) == (0, 0.01, 1e-3)]
@@ -184,6 +187,18 @@ def test_runs_are_those_that_the_plan_names(tmp_path, keys):
     seen = read_sweep(tmp_path / "s")
     assert [run.state for run in seen.runs] == ["failed", "waiting", "done"]
     assert [run.key for run in seen.runs] == [run.key for run in status(tmp_path / "s").runs]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks on Windows")
+def test_while_a_sweep_goes_on_the_page_shows_what_runs(tmp_path):
+    make_sweep(tmp_path / "s", failed=(0,), stopped=(1, 2), waiting=(3,), decay=(0.0, 0.1, 1.0, 10.0))
+    first, second, *_ = [run.key for run in read_sweep(tmp_path / "s").runs]
+    with lock(tmp_path / "s" / "locks" / first), lock(tmp_path / "s" / "locks" / second):
+        seen = tree(own(tmp_path / "s"))
+        assert [run.state for run in status(tmp_path / "s").runs] == ["running", "running", "stopped", "waiting"]
+    assert [tile.one("b").text for tile in seen.all("li.tile")] == ["0", "2", "0", "1", "1"]
+    rows = seen.one("table.sweep").all("tr")[1:]
+    assert [row.texts("td")[-1] for row in rows] == ["0▸", "0▸", "0…", "0○"]
 
 
 def test_one_setting_gives_lines_and_no_choice_of_axes(tmp_path):
@@ -272,7 +287,7 @@ def test_a_done_run_without_whole_records_is_told_with_the_failures(tmp_path, ki
         f"✗decay 0: RunError: {records} {reason}. Put it back, or move {records.parent} away and run the sweep again, "
         "which trains it anew."
     )
-    assert [tile.one("b").text for tile in seen.all("li.tile")] == ["1", "1", "0", "0"]
+    assert [tile.one("b").text for tile in seen.all("li.tile")] == ["1", "0", "1", "0", "0"]
 
 
 def broken_records(folder, kind):

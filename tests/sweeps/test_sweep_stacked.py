@@ -97,7 +97,7 @@ def test_a_stack_that_was_stopped_goes_on_from_where_each_member_stands(one_by_o
     with pytest.raises(KeyboardInterrupt):
         run_sweep(Sweep(UNLIKE), tmp_path / "s", engine=Stacked(), watcher=Stop(key(UNLIKE[0]), 2))
     states = [SweepFolder.at(tmp_path / "s").state(recipe) for recipe in UNLIKE]
-    assert states == ["begun"] * 4
+    assert states == ["stopped"] * 4
     run_sweep(Sweep(UNLIKE), tmp_path / "s", engine=Stacked())
     assert contents(tmp_path / "s", UNLIKE) == contents(one_by_one, UNLIKE)
 

@@ -5,16 +5,18 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from deepcollapse.errors import RunError
 from deepcollapse.records.record import FIELDS
 
-PLAN, DONE, PLAN_VERSION = "sweep.json", "done.json", 1
+PLAN, DONE, LOCKS, PLAN_VERSION = "sweep.json", "done.json", "locks", 1
 TAIL = 65536  # bytes at either end of the records, in which a whole row lies
 ANEW = "Take that file away and run the sweep again, which writes it anew; runs stay as they are."
 _NAME = re.compile("[0-9a-f]{12}")
-State = Literal["done", "failed", "begun", "waiting"]
+# A run is running while a process holds it, and stopped where it was begun and none does.
+State = Literal["done", "running", "failed", "stopped", "waiting"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 def read_plan(folder: Path) -> Mapping[str, Any]:
@@ -82,18 +84,45 @@ def read_done(run: Path) -> Mapping[str, Any]:
 
 
 def state_of(folder: Path, key: str) -> State:
-    """What became of a run; one whose files say that it is done, and are damaged, is as one that failed."""
+    """How a run stands; one whose files say that it is done, and are damaged, is as one that failed.
+
+    One that failed and was taken up again is running. Where there are no locks (on Windows, and on some network
+    disks), one that is running cannot be told from one that was stopped.
+    """
     run = run_path(folder, key)
-    if (run / DONE).is_file():
-        return "failed" if damage(run) else "done"
-    if failure_path(folder, key).is_file():
+    ended = (run / DONE).is_file()
+    broken = ended and damage(run)
+    if ended and not broken:
+        return "done"
+    if held(lock_path(folder, key)):
+        return "running"
+    if broken or failure_path(folder, key).is_file():
         return "failed"
-    return "begun" if (run / "provenance.json").is_file() else "waiting"
+    return "stopped" if (run / "provenance.json").is_file() else "waiting"
+
+
+def held(lock: Path) -> bool:
+    """Whether a process holds a lock; the system lets go of it when the process dies."""
+    try:
+        import fcntl
+
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # not on Windows, not on disks without locks, and not where nothing was begun
+        return False
+    return False
 
 
 def run_path(folder: Path, key: str) -> Path:
     """Where a run lies."""
     return folder / "runs" / key
+
+
+def lock_path(folder: Path, key: str) -> Path:
+    """What a process holds while it is at a run."""
+    return folder / LOCKS / key
 
 
 def failure_path(folder: Path, key: str) -> Path:

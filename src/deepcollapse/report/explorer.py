@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepcollapse.records.final import VARIABILITY
+from deepcollapse.records.sweep import STATES
 from deepcollapse.report import html
 from deepcollapse.report.figures.heat import SEQUENTIAL
 from deepcollapse.report.figures.style import PALETTE, depth_color, layout
 from deepcollapse.report.sweep_runs import SweepRuns
 from deepcollapse.report.sweep_table import SEED, value_text
-
-_STATES = ("done", "failed", "begun", "waiting")
 
 
 def section(sweep: SweepRuns, place: Any) -> str:
@@ -81,10 +80,11 @@ def _data(sweep: SweepRuns, names: Sequence[str]) -> dict[str, Any]:
         recipe = {name: run.recipe.get(name) for name in names}
         places = [list(sweep.varying[name]).index(_hashable(value)) for name, value in recipe.items()]
         values = [_short(run.values.get(measure.key)) for measure in sweep.measures]
-        runs.append([_STATES.index(run.state), places, values if any(v is not None for v in values) else []])
+        runs.append([STATES.index(run.state), places, values if any(v is not None for v in values) else []])
     return {
         "settings": [_setting(name, sweep.varying[name]) for name in names],
         "measures": [{"title": m.title, "meaning": m.meaning, "share": m.share} for m in sweep.measures],
+        "states": STATES,
         "runs": runs,
         "layout": layout({}, {}),
         "colors": SEQUENTIAL,

@@ -1,7 +1,6 @@
 "use strict";
 // Draws a sweep as its lists ask: medians of the runs that remain, over two settings or over one.
 (() => {
-  const [DONE, FAILED] = [0, 1];
   const MOST_CELLS = 120, MOST_BANDS = 5, ZERO_SHARE = 0.1, ZERO_STEP = 0.35, CLOSE = 0.09;
   const settings = { responsive: true, displaylogo: false, displayModeBar: false };
   const superscripts = "⁰¹²³⁴⁵⁶⁷⁸⁹";
@@ -47,6 +46,7 @@
 
   const explore = (section) => {
     const data = JSON.parse(section.querySelector("script").textContent);
+    const [DONE, FAILED] = ["done", "failed"].map((state) => data.states.indexOf(state));
     const one = (name) => section.querySelector(`select[name=${name}]`);
     const lists = { measure: one("measure"), x: one("x"), y: one("y") };
     const holds = [...section.querySelectorAll("select[name=hold]")];

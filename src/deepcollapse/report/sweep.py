@@ -8,15 +8,13 @@ from typing import Any
 
 from deepcollapse.records import atomic_write
 from deepcollapse.records.final import ACCURACY_TEST, VARIABILITY, Key
-from deepcollapse.records.sweep import State, error_line
+from deepcollapse.records.sweep import error_line
 from deepcollapse.report import explorer, frame, html, sweep_table
 from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns, is_sweep, read_sweep
-from deepcollapse.report.sweep_table import in_words, value_text
+from deepcollapse.report.sweep_table import SIGNS, in_words, value_text
 
 __all__ = ["is_sweep", "write_sweep_page"]
 
-SIGNS: dict[State, str] = {"done": "✓", "failed": "✗", "begun": "…", "waiting": "○"}
-_WORDS: dict[State, str] = {"done": "done", "failed": "failed", "begun": "begun, not done", "waiting": "not begun"}
 # Whether more of a measure is better; the headline names the best combination of these.
 _BEST: dict[Key, Any] = {ACCURACY_TEST: max, VARIABILITY: min}
 # A longer traceback is cut at its start.
@@ -74,7 +72,7 @@ def _top(sweep: SweepRuns, name: str) -> str:
 def _strip(sweep: SweepRuns) -> str:
     tiles = []
     for state, count in sweep.counts().items():
-        badge = f'<span class="badge {state}"><i aria-hidden="true">{SIGNS[state]}</i> {_WORDS[state]}</span>'
+        badge = f'<span class="badge {state}"><i aria-hidden="true">{SIGNS[state]}</i> {state}</span>'
         tiles.append(f'<li class="tile {state}{"" if count else " none"}"><p><b>{count}</b> {badge}</p></li>')
     return f'<ul class="strip" aria-label="how the runs stand">{"".join(tiles)}</ul>'
 

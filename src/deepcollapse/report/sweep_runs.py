@@ -9,7 +9,7 @@ from typing import Any
 from deepcollapse.errors import RunError
 from deepcollapse.records import digest_of
 from deepcollapse.records.final import ACCURACY_TEST, ACCURACY_TRAIN, HIDDEN, VARIABILITY, Key, ending
-from deepcollapse.records.sweep import PLAN, State, read_plan, run_path
+from deepcollapse.records.sweep import PLAN, STATES, State, read_plan, run_path
 from deepcollapse.report.words import words_for
 
 # What a reader looks for first, in this order.
@@ -87,8 +87,7 @@ class SweepRuns:
 
     def counts(self) -> dict[State, int]:
         """How many runs stand how."""
-        states: tuple[State, ...] = ("done", "failed", "begun", "waiting")
-        return {state: sum(run.state == state for run in self.runs) for state in states}
+        return {state: sum(run.state == state for run in self.runs) for state in STATES}
 
 
 def is_sweep(folder: str | os.PathLike[str]) -> bool:

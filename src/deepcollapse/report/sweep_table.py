@@ -9,11 +9,13 @@ from urllib.parse import quote
 
 from deepcollapse.records.final import ACCURACY_TEST, ACCURACY_TRAIN, HIDDEN, VARIABILITY, Key
 from deepcollapse.records.settings import exact
+from deepcollapse.records.sweep import State
 from deepcollapse.report import html
 from deepcollapse.report.sweep_runs import Measure, SweepRun, SweepRuns
 from deepcollapse.report.words import number, percent
 
 SEED = "seed"
+SIGNS: dict[State, str] = {"done": "✓", "running": "▸", "failed": "✗", "stopped": "…", "waiting": "○"}
 # The columns where nothing else was asked for: what tells most in least room.
 _COLUMNS: tuple[tuple[Key, str], ...] = (
     (ACCURACY_TEST, "test accuracy"),
@@ -27,7 +29,6 @@ _COLUMNS: tuple[tuple[Key, str], ...] = (
     (("tpt_onset", "network", None), "TPT onset"),
 )
 _MOST_COLUMNS, _MOST_ROWS = 9, 40
-_SIGNS = {"done": "", "failed": "✗", "begun": "…", "waiting": "○"}
 
 Combination = tuple[dict[str, Any], list[SweepRun]]
 
@@ -59,7 +60,8 @@ def section(sweep: SweepRuns, beside: Path, place: Any) -> str:
     drawn = f'<div class="scroll{" tall" if long else ""}">{whole}</div>'
     drawn = html.folded(f"All {len(found)} combinations", drawn, long=True) if long else drawn
     intro = "At the end of training: the median over the runs of a combination, beneath it their range."
-    note = "Runs are named by their seed, or by their recipe's digest. ✗: failed, …: begun but not done, ○: not begun."
+    signs = ", ".join(f"{sign}: {state}" for state, sign in SIGNS.items() if state != "done")
+    note = f"Runs are named by their seed, or by their recipe's digest. {signs}."
     return (
         f'<section><h2 id="{place("Every combination")}">Every combination</h2><p class="intro">{intro}</p>{drawn}'
         f'<p class="note">{note}</p></section>'
@@ -97,7 +99,7 @@ def _cell(measure: Measure, values: Sequence[float | int], failed: bool) -> str:
 def _link(run: SweepRun, beside: Path) -> str:
     """A run by its seed, as a link to its folder where there is one."""
     name = html.escape(str(run.recipe[SEED]) if SEED in run.recipe else run.key)
-    sign, title = _SIGNS[run.state], html.escape(f"{run.key}: {run.state}")
+    sign, title = "" if run.state == "done" else SIGNS[run.state], html.escape(f"{run.key}: {run.state}")
     text = f"{name}{sign}"
     target = relative(run.path, beside)
     if run.state == "waiting" or target is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from deepcollapse.errors import OptionError, RunError
 from deepcollapse.records import atomic_write
 from deepcollapse.records.sweep import (
+    LOCKS,
     PLAN,
     PLAN_VERSION,
     State,
@@ -20,8 +21,6 @@ from deepcollapse.records.sweep import (
 from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.sweep import Sweep, key_of
 from deepcollapse.training.recipe import Recipe
-
-LOCKS = "locks"
 
 
 @dataclass(frozen=True)
@@ -104,5 +103,5 @@ class SweepFolder:
         return failure_path(self.path, key_of(recipe))
 
     def state(self, recipe: Recipe) -> State:
-        """What became of a recipe's run; one that is done, and whose files are damaged, is as one that failed."""
+        """How a recipe's run stands; one that is done, and whose files are damaged, is as one that failed."""
         return state_of(self.path, key_of(recipe))

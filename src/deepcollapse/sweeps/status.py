@@ -9,20 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from deepcollapse.records.sweep import DONE, TAIL, error_line, failure_of
-from deepcollapse.sweeps.folder import LOCKS, SweepFolder
+from deepcollapse.records.sweep import DONE, STATES, TAIL, State, error_line, failure_of
+from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.sweep import Sweep, key_of
-from deepcollapse.training.recipe import Recipe
-
-Standing = Literal["done", "running", "failed", "stopped", "waiting"]
-STANDINGS: tuple[Standing, ...] = ("done", "running", "failed", "stopped", "waiting")
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How one run stands: "running" while a process holds it, "stopped" where it was begun and none does.
+    """How one run stands.
 
     `index` is its place in the plan, `settings` those in which the sweep's recipes differ, `epoch` the last one that is
     recorded (None before the first), `error` the first line of what went wrong, and `traceback` its
@@ -33,7 +29,7 @@ class RunStatus:
     key: str
     path: Path
     settings: dict[str, Any]
-    state: Standing
+    state: State
     epoch: int | None
     epochs: int
     error: str | None = None
@@ -49,12 +45,12 @@ class SweepStatus:
     seconds_left: float | None
 
     @property
-    def counts(self) -> dict[Standing, int]:
+    def counts(self) -> dict[State, int]:
         """How many runs stand how."""
         found = Counter(run.state for run in self.runs)
-        return {state: found[state] for state in STANDINGS}
+        return {state: found[state] for state in STATES}
 
-    def standing(self, *states: Standing) -> tuple[RunStatus, ...]:
+    def standing(self, *states: State) -> tuple[RunStatus, ...]:
         """The runs that stand so."""
         return tuple(run for run in self.runs if run.state in states)
 
@@ -70,36 +66,12 @@ def status(path: str | os.PathLike[str]) -> SweepStatus:
 def _statuses(folder: SweepFolder, sweep: Sweep) -> Iterator[RunStatus]:
     axes = sweep.axes()
     for index, recipe in enumerate(sweep.recipes):
-        state, run, failure = standing_of(folder, recipe), folder.run_path(recipe), folder.failure_path(recipe)
+        state, run, failure = folder.state(recipe), folder.run_path(recipe), folder.failure_path(recipe)
         error = error_line(failure_of(folder.path, key_of(recipe))) if state == "failed" else None
         settings = {name: getattr(recipe, name) for name in axes}
         epoch = recipe.epochs if state == "done" else epoch_reached(run)
         told = failure if state == "failed" and failure.is_file() else None
         yield RunStatus(index, key_of(recipe), run, settings, state, epoch, recipe.epochs, error, told)
-
-
-def standing_of(folder: SweepFolder, recipe: Recipe) -> Standing:
-    """How the run of a recipe stands; one that failed and was taken up again is running."""
-    state = folder.state(recipe)
-    if state == "done":
-        return "done"
-    if held(folder.path / LOCKS / key_of(recipe)):
-        return "running"
-    return "stopped" if state == "begun" else state
-
-
-def held(lock: Path) -> bool:
-    """Whether a process holds a lock; the system lets go of it when the process dies."""
-    try:
-        import fcntl
-
-        with lock.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (ImportError, OSError):  # not on Windows, not on disks without locks, and not where nothing was begun
-        return False
-    return False
 
 
 def epoch_reached(run: Path) -> int | None:
