@@ -13,6 +13,7 @@ from deepcollapse.records import FIELDS
 from deepcollapse.records.sweep import error_line, failure_of
 from deepcollapse.sweeps import Sweep, SweepFolder, key_of
 from deepcollapse.sweeps.combinations import combinations, endings
+from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.status import status
 from deepcollapse.training.recipe import Recipe
 
@@ -34,6 +35,14 @@ def begun(folder, recipe, epoch=None, seconds=0):
     rows = [{"epoch": number} for number in range(0 if epoch is None else epoch + 1)] + [{"epoch": None}]
     (run / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"epoch": 99')
     return run
+
+
+def taken(folder, recipe, seconds):
+    """The lock of a run, which was taken so many seconds ago."""
+    path = folder.path / "locks" / key_of(recipe)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.utime(path, (time.time() - seconds,) * 2)
 
 
 def done(folder, recipe, seconds):
@@ -69,10 +78,10 @@ def test_what_is_left_is_told_from_runs_under_way_and_shared_by_them(folder):
     folder.plan(Sweep(tuple(recipes)))
     for recipe in recipes[:2]:
         begun(folder, recipe, 5, seconds=50)
-    (folder.path / "locks").mkdir(exist_ok=True)
+        taken(folder, recipe, seconds=50)
     holder = (
         "import fcntl, sys\n"
-        "files = [open(path, 'w') for path in sys.argv[1:]]\n"
+        "files = [open(path) for path in sys.argv[1:]]\n"
         "for file in files: fcntl.flock(file, fcntl.LOCK_EX)\n"
         "print('held', flush=True); input()"
     )
@@ -90,6 +99,27 @@ def test_what_is_left_is_told_from_runs_under_way_and_shared_by_them(folder):
         process.kill()
         process.communicate()
     assert [run.state for run in status(folder.path).runs] == ["stopped", "stopped", "waiting"]
+
+
+def test_a_run_that_goes_on_after_a_break_tells_no_pace(folder):
+    recipes = [Recipe(epochs=100, seed=seed) for seed in range(3)]
+    folder.plan(Sweep(tuple(recipes)))
+    begun(folder, recipes[0], 50, seconds=86400)
+    with lock(folder.path / "locks" / key_of(recipes[0])):
+        assert status(folder.path).counts["running"] == 1
+        assert status(folder.path).seconds_left is None
+        done(folder, recipes[1], 20)
+        assert status(folder.path).seconds_left == pytest.approx((50 + 100) * 0.2)
+
+
+def test_a_done_run_that_went_on_after_a_break_tells_no_pace(folder):
+    recipes = [Recipe(epochs=10, seed=seed) for seed in range(5)]
+    folder.plan(Sweep(tuple(recipes)))
+    stamps = ((86400, 86390), (86400, 40000), (20, 0), (20, 90000))  # the last was asked for again when it was done
+    for recipe, (took, last_taken) in zip(recipes, stamps, strict=False):
+        done(folder, recipe, took)
+        taken(folder, recipe, seconds=time.time() - BEGUN.timestamp() - last_taken)
+    assert status(folder.path).seconds_left == pytest.approx(10 * 2)
 
 
 def test_a_run_that_failed_is_running_while_it_is_tried_again(folder):

@@ -1,6 +1,7 @@
 """Locks that the system lets go of when their holder dies, however that comes about. Imports no torch."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ TRIES, PAUSE = 5, 0.02
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """Hold the lock of a file, and say whether that went: another process, on this machine or sharing its disk, may
-    have it. With `wait` it is waited for.
+    have it. With `wait` it is waited for. The file's time is that at which the lock was taken.
 
     Windows, and some network disks, have no such locks; there it always goes. Raises RunError where the file cannot
     be made.
@@ -29,7 +30,9 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
             "with --out."
         ) from error
     with file:
-        taken = _take(file, wait)
+        if taken := _take(file, wait):
+            with contextlib.suppress(OSError):
+                os.utime(path)
         try:
             yield taken
         finally:

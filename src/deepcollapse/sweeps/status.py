@@ -1,5 +1,6 @@
 """How a sweep stands, read from its folder alone: any process may ask, at any time. Imports no torch."""
 
+import contextlib
 import json
 import os
 import statistics
@@ -11,9 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deepcollapse.records.sweep import DONE, STATES, TAIL, State, error_line, failure_of
+from deepcollapse.records.sweep import DONE, STATES, TAIL, State, error_line, failure_of, lock_path
 from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.sweep import Sweep, key_of
+
+CLOCKS = 5.0  # seconds by which those of two machines may differ
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def status(path: str | os.PathLike[str]) -> SweepStatus:
     folder = SweepFolder.at(path)
     sweep = folder.sweep()
     runs = tuple(_statuses(folder, sweep))
-    return SweepStatus(folder.path, runs, _seconds_left(runs))
+    return SweepStatus(folder.path, runs, _seconds_left(folder, runs))
 
 
 def _statuses(folder: SweepFolder, sweep: Sweep) -> Iterator[RunStatus]:
@@ -94,26 +97,38 @@ def _epoch(line: bytes) -> int | None:
         return None
 
 
-def _seconds_left(runs: tuple[RunStatus, ...]) -> float | None:
-    """What is left of runs that did not fail, at the pace of those before, so many at once as there are now."""
+def _seconds_left(folder: SweepFolder, runs: tuple[RunStatus, ...]) -> float | None:
+    """What is left of runs that did not fail, at the pace of those before, so many at once as there are now.
+
+    Runs that are done tell the pace best; before there are any, those that are running do.
+    """
     todo = [run for run in runs if run.state in ("running", "stopped", "waiting")]
     if not todo:
         return 0.0
-    paces = [pace for pace in map(_seconds_an_epoch, runs) if pace is not None]
-    if not paces:
+    paces = [_paces(folder, runs, state) for state in ("done", "running")]
+    pace = next((statistics.median(found) for found in paces if found), None)
+    if pace is None:
         return None
     left = sum(run.epochs - (run.epoch or 0) for run in todo)
     at_once = sum(run.state == "running" for run in todo)
-    return left * statistics.median(paces) / max(1, at_once)
+    return left * pace / max(1, at_once)
 
 
-def _seconds_an_epoch(run: RunStatus) -> float | None:
-    """The pace of a run that is done or under way; of one that was stopped in between nothing can be told."""
-    if run.state not in ("done", "running") or not run.epoch:
+def _paces(folder: SweepFolder, runs: tuple[RunStatus, ...], state: State) -> list[float]:
+    known = (_seconds_an_epoch(folder, run) for run in runs if run.state == state)
+    return [pace for pace in known if pace is not None]
+
+
+def _seconds_an_epoch(folder: SweepFolder, run: RunStatus) -> float | None:
+    """The pace of a run that is done or under way; of one that went on after a break nothing can be told."""
+    if not run.epoch:
         return None
     try:
         begun = datetime.fromisoformat(json.loads((run.path / "provenance.json").read_text())["created"]).timestamp()
         until = (run.path / DONE).stat().st_mtime if run.state == "done" else time.time()
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    with contextlib.suppress(OSError):  # a lock is taken before its run is begun, and again when it goes on
+        if begun + CLOCKS < lock_path(folder.path, run.key).stat().st_mtime <= until:
+            return None
     return max(0.0, until - begun) / run.epoch
