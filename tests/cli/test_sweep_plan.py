@@ -65,6 +65,15 @@ def test_one_run_that_fails_or_is_elsewhere(here, call):
     assert (done.code, done.out) == (75, f"Run 1 is at another process just now: sweep/runs/{good}\n")
 
 
+def test_a_traceback_that_could_not_be_kept_is_not_named(here, call):
+    assert call("sweep", "plan", *RECIPE, "--grid", "rate=1e30", "--out", "sweep", "--json").code == 0
+    (here / "sweep/failures").write_text("")  # a file, where a folder is to be
+    done = call("run", "sweep", "--index", "0")
+    assert done.code == 1
+    assert "\nRun 0 failed: DivergedError: training diverged in epoch 1: the loss is nan." in done.out
+    assert "Traceback" not in done.out
+
+
 @pytest.mark.parametrize("index", ["-1", "4"])
 def test_an_index_that_there_is_not(sweep, call, index):
     done = call("run", "sweep", f"--index={index}")

