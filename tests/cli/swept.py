@@ -1,6 +1,7 @@
 """A small sweep that is done, for the tests of what is said about sweeps."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from quick import QUICK
@@ -36,7 +37,7 @@ def swept(tmp_path_factory):
 def sweep(swept, here, no_sweep_page):
     """A copy of it in the current folder."""
     shutil.copytree(swept, here / "sweep")
-    return SweepFolder.at("sweep")
+    return SweepFolder(Path("sweep"))
 
 
 def again(*arguments):

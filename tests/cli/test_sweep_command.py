@@ -1,6 +1,7 @@
 """`deepcollapse sweep` and `deepcollapse run`, as people meet them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from swept import GRID, RECIPE, again
@@ -181,14 +182,14 @@ def test_recipes_from_files_are_swept_and_changed_by_flags(here, call):
     (here / "b.toml").write_text('epochs = 4\nloss = "mse"\n')
     done = call("sweep", "plan", "--recipes", "a.toml", "b.toml", "--width", "7", "--seeds", "2", "--json")
     assert done.code == 0, done.err
-    assert SweepFolder.at("runs/sweep-digits-mlp").sweep().recipes == tuple(
+    assert SweepFolder(Path("runs/sweep-digits-mlp")).sweep().recipes == tuple(
         replace(base, width=7, seed=seed)
         for base in (Recipe(epochs=3, rate=0.3), Recipe(epochs=4, loss="mse"))
         for seed in (0, 1)
     )
     one = call("sweep", "plan", "--recipe-file", "b.toml", "--grid", "network=mlp,vgg11", "--epochs", "9", "--json")
     assert one.json["folder"] == "runs/sweep-digits-mlp-vgg11"
-    assert SweepFolder.at(one.json["folder"]).sweep().recipes == (
+    assert SweepFolder(Path(one.json["folder"])).sweep().recipes == (
         Recipe(epochs=9, loss="mse"),
         Recipe(epochs=9, loss="mse", network="vgg11"),
     )

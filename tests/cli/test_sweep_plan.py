@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from swept import GRID, RECIPE
@@ -25,7 +26,7 @@ def test_a_plan_is_what_an_array_of_slurm_runs(here, call):
         "One of them, anywhere: the same command with a number. A run that is done is not\n"
         "run again.\n"
     )
-    first = SweepFolder.at("sweep").sweep().recipes
+    first = SweepFolder(Path("sweep")).sweep().recipes
     more = call("sweep", "plan", *RECIPE, "--grid", "rate=0.2,0.1,0.3", "--out", "sweep", "--json")
     assert more.json == {
         "folder": "sweep",
@@ -34,13 +35,13 @@ def test_a_plan_is_what_an_array_of_slurm_runs(here, call):
         "last_index": 4,
         "command": "deepcollapse run sweep --index $SLURM_ARRAY_TASK_ID",
     }
-    assert SweepFolder.at("sweep").sweep().recipes[:4] == first
+    assert SweepFolder(Path("sweep")).sweep().recipes[:4] == first
 
 
 def test_one_run_of_a_plan_is_run_once(here, call):
     assert call("sweep", "plan", *RECIPE, *GRID, "--out", "sweep", "--json").code == 0
-    recipe = SweepFolder.at("sweep").sweep().recipes[3]
-    run = SweepFolder.at("sweep").run_path(recipe)
+    recipe = SweepFolder(Path("sweep")).sweep().recipes[3]
+    run = SweepFolder(Path("sweep")).run_path(recipe)
     first = call("run", "sweep", "--index", "3")
     assert (first.code, first.err) == (0, "")
     assert first.out.startswith("Training mlp on digits: 2 epochs, about ")
@@ -55,7 +56,7 @@ def test_one_run_of_a_plan_is_run_once(here, call):
 
 def test_one_run_that_fails_or_is_elsewhere(here, call):
     assert call("sweep", "plan", *RECIPE, "--grid", "rate=1e30,0.1", "--out", "sweep", "--json").code == 0
-    bad, good = map(key_of, SweepFolder.at("sweep").sweep().recipes)
+    bad, good = map(key_of, SweepFolder(Path("sweep")).sweep().recipes)
     done = call("run", "sweep", "--index", "0")
     assert (done.code, done.out.splitlines()[-1]) == (1, f"  Traceback: sweep/failures/{bad}.txt")
     assert "\nRun 0 failed: DivergedError: training diverged in epoch 1: the loss is nan." in done.out

@@ -28,7 +28,7 @@ def clock():
 
 @pytest.fixture
 def folder(tmp_path):
-    return SweepFolder.at(tmp_path / "sweep")
+    return SweepFolder(tmp_path / "sweep")
 
 
 def ended(key, state="done"):

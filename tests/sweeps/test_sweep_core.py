@@ -13,5 +13,5 @@ def test_a_sweep_that_is_run_again_runs_nothing_again(tmp_path):
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "s").rglob("records.jsonl")}
     run_sweep(Sweep.grid(TINY, seed=(0, 1, 2)), tmp_path / "s")
     assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
-    folder = SweepFolder.at(tmp_path / "s")
+    folder = SweepFolder(tmp_path / "s")
     assert [folder.state(replace(TINY, seed=seed)) for seed in (0, 1, 2, 3)] == ["done", "done", "done", "waiting"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -27,14 +28,14 @@ def contents(folder, recipes):
     """Everything that runs leave but for dates and checkpoints, which are pickled tensors."""
     found = {}
     for recipe in recipes:
-        run = SweepFolder.at(folder).run_path(recipe)
+        run = SweepFolder(folder).run_path(recipe)
         files = sorted(path for path in run.rglob("*") if path.is_file() and path.suffix not in (".pt", ".json"))
         found |= {str(path.relative_to(run.parent)): path.read_bytes() for path in files}
     return found
 
 
 def provenance(folder, recipe):
-    path = SweepFolder.at(folder).run_path(recipe) / "provenance.json"
+    path = SweepFolder(folder).run_path(recipe) / "provenance.json"
     return {key: value for key, value in json.loads(path.read_text()).items() if key not in ("created", "command")}
 
 
@@ -57,7 +58,7 @@ class Stop(SweepWatcher):
 
 
 def key(recipe):
-    return SweepFolder.at("s").run_path(recipe).name
+    return SweepFolder(Path("s")).run_path(recipe).name
 
 
 @pytest.mark.parametrize("most", [32, 3])
@@ -96,7 +97,7 @@ def test_a_stack_that_was_stopped_goes_on_from_where_each_member_stands(one_by_o
         run_sweep(Sweep(UNLIKE[1:2]), tmp_path / "s", engine=InProcess(), watcher=Stop(key(UNLIKE[1]), 3))
     with pytest.raises(KeyboardInterrupt):
         run_sweep(Sweep(UNLIKE), tmp_path / "s", engine=Stacked(), watcher=Stop(key(UNLIKE[0]), 2))
-    states = [SweepFolder.at(tmp_path / "s").state(recipe) for recipe in UNLIKE]
+    states = [SweepFolder(tmp_path / "s").state(recipe) for recipe in UNLIKE]
     assert states == ["stopped"] * 4
     run_sweep(Sweep(UNLIKE), tmp_path / "s", engine=Stacked())
     assert contents(tmp_path / "s", UNLIKE) == contents(one_by_one, UNLIKE)
@@ -118,7 +119,7 @@ def test_a_member_that_diverges_fails_alone(one_by_one, tmp_path):
     for name, engine in (("stacked", Stacked()), ("single", InProcess())):
         outcomes = run_sweep(Sweep((wild, calm)), tmp_path / name, engine=engine)
         found[name] = [(outcome.state, (outcome.error or "").replace(name, "")) for outcome in outcomes]
-        assert SweepFolder.at(tmp_path / name).state(wild) == "failed"
+        assert SweepFolder(tmp_path / name).state(wild) == "failed"
     assert found["stacked"] == found["single"]
     assert found["single"][0][0] == "failed"
     assert found["single"][0][1].startswith("DivergedError: training diverged in epoch 1")

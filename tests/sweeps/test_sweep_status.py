@@ -23,7 +23,7 @@ BEGUN = datetime(2030, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def folder(tmp_path):
-    return SweepFolder.at(tmp_path / "sweep")
+    return SweepFolder(tmp_path / "sweep")
 
 
 def begun(folder, recipe, epoch=None, seconds=0):

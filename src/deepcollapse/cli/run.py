@@ -44,7 +44,7 @@ class Run:
 
     def run(self) -> int:
         """Do what is left of the run, and say what became of it."""
-        folder = SweepFolder.at(self.folder)
+        folder = SweepFolder(self.folder)
         sweep = folder.sweep()
         if not 0 <= self.index < len(sweep.recipes):
             raise OptionError(

@@ -78,7 +78,7 @@ def _data(sweep: SweepRuns, names: Sequence[str]) -> dict[str, Any]:
     runs = []
     for run in sweep.runs:
         recipe = {name: run.recipe.get(name) for name in names}
-        places = [list(sweep.varying[name]).index(_hashable(value)) for name, value in recipe.items()]
+        places = [list(sweep.varying[name]).index(value) for name, value in recipe.items()]
         values = [_short(run.values.get(measure.key)) for measure in sweep.measures]
         runs.append([STATES.index(run.state), places, values if any(v is not None for v in values) else []])
     return {
@@ -104,7 +104,3 @@ def _numeric(values: Sequence[Any]) -> bool:
 
 def _short(value: float | int | None) -> float | int | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -102,8 +102,8 @@ def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = 
     """
     place = Path(folder)
     plan = read_plan(place)
-    recipes: list[Mapping[str, Any]] = plan["recipes"]
-    keys = plan.get("keys") or map(digest_of, recipes)
+    keys = plan.get("keys") or map(digest_of, plan["recipes"])
+    recipes = [_hashable(recipe) for recipe in plan["recipes"]]
     names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
     values = {name: _ordered(recipe.get(name) for recipe in recipes) for name in names}
     runs = [_run(place, key, recipe) for key, recipe in zip(keys, recipes, strict=True)]
@@ -113,10 +113,13 @@ def read_sweep(folder: str | os.PathLike[str], measures: Sequence[str] | None = 
     return SweepRuns(place, runs, varying, common, [Measure.of(key) for key in _chosen(found, measures, place)])
 
 
+def _hashable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items()}
+
+
 def _ordered(values: Iterable[Any]) -> list[Any]:
     """Each value once: numbers by size after what is not given, others as they come."""
-    hashable = [tuple(value) if isinstance(value, list) else value for value in values]
-    found = list(dict.fromkeys(hashable))
+    found = list(dict.fromkeys(values))
     numeric = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in found)
     return sorted(found, key=lambda value: (value is not None, value or 0)) if numeric else found
 

@@ -38,7 +38,7 @@ def combinations(sweep: SweepRuns) -> list[Combination]:
     names = [name for name in sweep.varying if name != SEED]
     groups: dict[tuple[int, ...], list[SweepRun]] = {}
     for run in sweep.runs:
-        key = tuple(list(sweep.varying[name]).index(_hashable(run.recipe.get(name))) for name in names)
+        key = tuple(list(sweep.varying[name]).index(run.recipe.get(name)) for name in names)
         groups.setdefault(key, []).append(run)
     return [
         ({name: sweep.varying[name][i] for name, i in zip(names, key, strict=True)}, runs)
@@ -134,7 +134,3 @@ def value_text(value: Any) -> str:
 def in_words(measure: Measure, value: float | int) -> str:
     """A value of a measure: shares in per cent, others with three figures."""
     return percent(value) if measure.share else number(value)
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

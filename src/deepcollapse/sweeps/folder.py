@@ -1,7 +1,6 @@
 """Where a sweep lies: its plan, a run for each recipe, and what became of each. Imports no torch."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +30,6 @@ class SweepFolder:
     """
 
     path: Path
-
-    @classmethod
-    def at(cls, path: str | os.PathLike[str]) -> "SweepFolder":
-        """The sweep at a path, which need not be there yet."""
-        return cls(Path(path))
 
     def joined(self, sweep: Sweep) -> Sweep:
         """The recipes that are planned already, and those of the sweep.
@@ -105,3 +99,7 @@ class SweepFolder:
     def state(self, recipe: Recipe) -> State:
         """How a recipe's run stands; one that is done, and whose files are damaged, is as one that failed."""
         return state_of(self.path, key_of(recipe))
+
+    def done(self, sweep: Sweep) -> list[Recipe]:
+        """The recipes of a sweep whose runs are done."""
+        return [recipe for recipe in sweep.recipes if self.state(recipe) == "done"]

@@ -60,7 +60,7 @@ class SweepStatus:
 
 def status(path: str | os.PathLike[str]) -> SweepStatus:
     """How the sweep in a folder stands. Raises RunError where there is none."""
-    folder = SweepFolder.at(path)
+    folder = SweepFolder(Path(path))
     sweep = folder.sweep()
     runs = tuple(_statuses(folder, sweep))
     return SweepStatus(folder.path, runs, _seconds_left(folder, runs))

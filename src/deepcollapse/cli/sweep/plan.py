@@ -20,7 +20,7 @@ class SweepPlan(Planned):
         asked = self.sweep()
         folder = SweepFolder(self.folder(asked))
         whole = folder.plan(asked)
-        done = sum(folder.state(recipe) == "done" for recipe in whole.recipes)
+        done = len(folder.done(whole))
         last = len(whole.recipes) - 1
         one = self.command_of_one(folder)
         if self.json:

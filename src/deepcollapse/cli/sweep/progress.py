@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcollapse.cli.terminal import duration, say
 from deepcollapse.sweeps.status import epoch_reached
+from deepcollapse.sweeps.sweep import key_of
 from deepcollapse.sweeps.watch import SweepWatcher
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class SweepProgress(SweepWatcher):
         """Say how many runs there are, and open the bar."""
         named = sweep.named()
         self.epochs = {key: recipe.epochs for key, recipe in named.items()}
-        there = [key for key, recipe in named.items() if self.folder.state(recipe) == "done"]
+        there = [key_of(recipe) for recipe in self.folder.done(sweep)]
         self.states = dict.fromkeys(there, "done")
         self.reached = {key: self.epochs[key] for key in there}
         begun = {key: epoch_reached(self.folder.run_path(recipe)) or 0 for key, recipe in named.items()}

@@ -75,7 +75,7 @@ class SweepRun(Planned):
 
                 return run_sweep(sweep, out, engine=engine, retrain=self.retrain, watcher=progress, **self.resources())
         except KeyboardInterrupt:
-            done = sum(SweepFolder(out).state(recipe) == "done" for recipe in sweep.recipes)
+            done = len(SweepFolder(out).done(sweep))
             kept = "them, and of those that were begun" if done else "of those that were begun"
             raise Interrupted(
                 f"Stopped with {done or 'none'} of {len(sweep.recipes)} runs done; {out} keeps {kept} what was "
