@@ -10,7 +10,7 @@ from deepcollapse.training.data import Splits
 
 # So many bytes of data are held ready for one stack, which is beside what its members keep themselves: the whole of
 # CIFAR-10 (0.7 GiB) where it is shared, and small enough for two workers on a machine of 8 GiB. Runs that each draw
-# data of their own make smaller stacks, of which a handful of members gives most of the gain.
+# data of their own make smaller stacks.
 ROOM = 1 << 30
 
 
