@@ -75,6 +75,20 @@ def test_a_traceback_that_could_not_be_kept_is_not_named(here, call):
     assert "Traceback" not in done.out
 
 
+def test_one_run_is_not_mixed_with_those_of_another_version(here, sweep, call):
+    assert call("sweep", "plan", *RECIPE, "--grid", "rate=0.5", "--out", "sweep", "--json").code == 0
+    first, *_, new = map(key_of, sweep.sweep().recipes)
+    done = sweep.path / "runs" / first / "done.json"
+    done.write_text(json.dumps(json.loads(done.read_text()) | {"version": "0.0.9"}))
+    refused = call("run", "sweep", "--index", "4")
+    assert refused.code == 1
+    assert refused.err.splitlines()[:2] == [
+        "deepcollapse: 1 of 4 runs of sweep were made otherwise than they would be now:",
+        f"  {first}: deepcollapse 0.0.9 then, 0.1.0 now",
+    ]
+    assert not (sweep.path / "runs" / new).exists()
+
+
 @pytest.mark.parametrize("index", ["-1", "4"])
 def test_an_index_that_there_is_not(sweep, call, index):
     done = call("run", "sweep", f"--index={index}")

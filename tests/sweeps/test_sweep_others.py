@@ -34,8 +34,8 @@ def test_runs_of_another_version_are_listed_before_anything_is_trained(there):
     assert str(caught.value) == (
         f"1 of 3 runs of {there} were made otherwise than they would be now:\n"
         f"  {KEYS[1]}: deepcollapse 0.0.9 then, 0.1.0 now\n"
-        "Nothing was trained. Choose another folder with --out, or train them anew with --retrain (in Python, "
-        f"retrain=True), which keeps the old ones in {there}/old."
+        "Nothing was trained. Choose another folder, or move them aside with `deepcollapse sweep run --retrain` (in "
+        f"Python, retrain=True), which keeps them in {there}/old and trains anew."
     )
 
 

@@ -1,6 +1,6 @@
 """`deepcollapse run DIR --index I`: one run of a planned sweep, as a cluster's queue starts them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from deepcollapse.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from deepcollapse.sweeps.job import Outcome
+    from deepcollapse.sweeps.sweep import Sweep
 
 # 75 is what system programs end with when the same thing may go well later.
 CODES = {"done": 0, "failed": 1, "elsewhere": 75}
@@ -52,7 +53,7 @@ class Run:
                 f"{len(sweep.recipes) - 1}. Give one of these with --index."
             )
         recipe = sweep.recipes[self.index]
-        outcome = self._outcome(recipe, sweep.afterwards)
+        outcome = self._outcome(recipe, sweep)
         if self.json:
             kept = {name: getattr(outcome, name) for name in ("key", "state", "seconds", "error")}
             say_json({"index": self.index, "path": str(outcome.run), **kept})
@@ -60,14 +61,20 @@ class Run:
             self._say(outcome, folder.failure_path(recipe))
         return CODES[outcome.state]
 
-    def _outcome(self, recipe: Recipe, afterwards: str | None) -> "Outcome":
+    def _outcome(self, recipe: Recipe, sweep: "Sweep") -> "Outcome":
+        from deepcollapse.sweeps.data import Shelf
+        from deepcollapse.sweeps.identity import refuse_others
         from deepcollapse.sweeps.job import Job, do
 
         root = None if self.data_root is None else str(self.data_root)
-        job = Job(recipe, self.folder, afterwards, self.device, self.threads, root, self.download)
+        job = Job(recipe, self.folder, sweep.afterwards, self.device, self.threads, root, self.download)
+        shelf = Shelf(root, self.download)
+        refuse_others(
+            [replace(job, recipe=one) for one in SweepFolder(self.folder).done(sweep) if one != recipe], shelf
+        )
         try:
             with Progress(recipe, quiet=self.json) as progress:
-                return do(job, watcher=progress)
+                return do(job, shelf, progress)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped; {job.run_path} keeps what was trained up to the last checkpoint. The same command goes on "

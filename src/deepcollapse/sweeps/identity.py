@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcollapse.errors import RunError
-from deepcollapse.records.sweep import DONE, read_done, read_json
+from deepcollapse.records.sweep import DONE, lock_path, read_done, read_json
 from deepcollapse.sweeps.data import Shelf
-from deepcollapse.sweeps.folder import LOCKS
 from deepcollapse.sweeps.locks import lock
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ def refuse_others(jobs: Sequence["Job"], shelf: Shelf) -> None:
                     f"{len(found)} of {len(jobs)} runs of {path} were made otherwise than they would be now:",
                     *lines,
                     *more,
-                    "Nothing was trained. Choose another folder with --out, or train them anew with --retrain (in "
-                    f"Python, retrain=True), which keeps the old ones in {path / 'old'}.",
+                    "Nothing was trained. Choose another folder, or move them aside with `deepcollapse sweep run "
+                    f"--retrain` (in Python, retrain=True), which keeps them in {path / 'old'} and trains anew.",
                 ]
             )
         )
@@ -103,7 +102,7 @@ def set_aside(jobs: "Iterable[Job]") -> None:
     """
     with contextlib.ExitStack() as held:
         for job in (jobs := list(jobs)):
-            if not held.enter_context(lock(job.sweep / LOCKS / job.key)):
+            if not held.enter_context(lock(lock_path(job.sweep, job.key))):
                 raise RunError(
                     f"{job.run_path} cannot be set aside: another process is at it. Wait until that has ended."
                 )

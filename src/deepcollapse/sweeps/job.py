@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from deepcollapse.errors import DeepCollapseError, RunError
 from deepcollapse.records import Run, atomic_write
-from deepcollapse.records.sweep import DONE, check_records, read_done, read_json
+from deepcollapse.records.sweep import DONE, check_records, lock_path, read_done, read_json
 from deepcollapse.sweeps.data import Shelf
-from deepcollapse.sweeps.folder import LOCKS, SweepFolder
+from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.identity import differences, identity
 from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.sweep import key_of
@@ -191,7 +191,7 @@ def is_done(job: Job, shelf: Shelf) -> bool:
 
 def locked(job: Job) -> contextlib.AbstractContextManager[bool]:
     """Hold the run for oneself, and say whether that went: another process may have it. Errors are those of `lock`."""
-    return lock(job.sweep / LOCKS / job.key)
+    return lock(lock_path(job.sweep, job.key))
 
 
 def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:

@@ -67,7 +67,7 @@ def run_sweep(
     else:
         refuse_others([*jobs, *beside], shelf)
     folder.plan(sweep)
-    watcher.start(sweep, sum(folder.state(recipe) == "done" for recipe in sweep.recipes))
+    watcher.start(sweep, len(folder.done(sweep)))
     outcomes = {}
     for outcome in _outcomes(engine or InProcess(shelf), _in_order_of_data(jobs), shelf, watcher, patience):
         outcomes[outcome.key] = outcome
@@ -141,7 +141,7 @@ def _free(job: Job) -> bool:
 
 
 def _stopped(folder: SweepFolder, sweep: Sweep, outcome: Outcome) -> RunError:
-    done = sum(folder.state(recipe) == "done" for recipe in sweep.recipes)
+    done = len(folder.done(sweep))
     return RunError(
         f"the sweep in {folder.path} was stopped at run {outcome.key}, because every further run would fail too: "
         f"{outcome.error} Of {len(sweep.recipes)} runs {done} are done, which are unharmed; the same command goes on "
