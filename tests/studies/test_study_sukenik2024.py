@@ -184,7 +184,7 @@ def test_points_that_miss_a_class_are_dead_and_not_of_low_rank(tmp_path):
 
 def test_a_low_loss_with_a_dead_class_does_not_count():
     row = {"part": "beyond", "num_classes": 10, "depth": 4, "width": 20, "loss": 0.05, "lower_bound": 0.01}
-    dead = pandas.DataFrame([{**row, "kind": "dead class", "loss_ratio": 0.5, "ranks": (5, 5, 5, 5)}])
+    dead = pandas.DataFrame([{**row, "kind": "dead class", "loss_ratio": 0.5, "ranks": (5, 5, 5, 5)}] * 3)
     sound = dead.assign(kind="low-rank")
     for table, verdict in ((dead, "fails"), (sound, "holds")):
         evidence = Evidence(SMOKE, tables={"descents": table})
@@ -194,7 +194,7 @@ def test_a_low_loss_with_a_dead_class_does_not_count():
 
 def test_a_loss_below_the_rigorous_bound_fails_the_claim():
     row = {"part": "beyond", "num_classes": 10, "depth": 4, "width": 20, "loss": 0.005, "lower_bound": 0.01}
-    table = pandas.DataFrame([{**row, "kind": "low-rank", "loss_ratio": 0.5, "ranks": (5, 5, 5, 5)}])
+    table = pandas.DataFrame([{**row, "kind": "low-rank", "loss_ratio": 0.5, "ranks": (5, 5, 5, 5)}] * 3)
     assert [judged.verdict for judged in judge_beyond(Evidence(SMOKE, tables={"descents": table}))] == ["fails"]
     # So does that of a point which is no solution, beside one that is and lies above.
     both = pandas.concat([table.assign(kind="dead class"), table.assign(loss=0.05)])

@@ -29,6 +29,8 @@ def show(evidence: Evidence) -> Iterator[Shown]:
 
 def _watched(evidence: Evidence) -> Iterator[Shown]:
     row: Any = evidence.table("watched").to_dict("records")[0]  # plain numbers, not numpy's
+    if not row["history"]:
+        raise MissingEvidence("every watched descent diverged")
     problem = DeepUnconstrainedFeatures.uniform(
         row["classes"], row["depth"], row["decay"], row["width"], row["per_class"]
     )

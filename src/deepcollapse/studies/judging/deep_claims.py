@@ -10,9 +10,10 @@ from scipy import stats
 
 from deepcollapse.records.study import Judgement
 from deepcollapse.studies.judging.claim import MissingEvidence
-from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
+from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, falls_with, median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence
 from deepcollapse.studies.judging.of_tables import each_group
+from deepcollapse.studies.judging.over_settings import rises_with
 from deepcollapse.studies.measured.deep_descents import (
     GROUPS,
     average_rank,
@@ -43,16 +44,21 @@ def judge_two(evidence: Evidence) -> Iterable[Judgement]:
 
 
 def _two(subject: str, rows: pandas.DataFrame) -> Judgement:
-    ended = rows[rows["kind"] != "diverged"]["loss_ratio"].tolist()
-    if len(ended) < FEWEST_STARTS:
-        raise MissingEvidence(
-            f"the criterion is for at least {FEWEST_STARTS} starts, and {len(ended)} came to their end"
-        )
+    ended = _ended(rows, FEWEST_STARTS)["loss_ratio"].tolist()
     best = min(ended)
     near = sum(abs(ratio - 1) < 1e-2 for ratio in ended)
     verdict = "fails" if best < 1 - 1e-6 else "holds" if near else "inconclusive"
     told = f"best loss 1 {best - 1:+.1e} times that of collapse; {near} of {len(ended)} starts end within 1 % of it"
+    told += without(rows, ("diverged",))
     return Judgement(subject, verdict, told, {"best": best, "near": near, "starts": len(ended)})
+
+
+def _ended(rows: pandas.DataFrame, fewest: int) -> pandas.DataFrame:
+    """The descents that did not diverge, wherever they ended. Raises MissingEvidence where these are too few."""
+    kept: Any = rows[rows["kind"] != "diverged"]
+    if len(kept) < fewest:
+        raise MissingEvidence(f"the criterion is for at least {fewest} starts, and {len(kept)} came to their end")
+    return kept
 
 
 def judge_beyond(evidence: Evidence) -> Iterable[Judgement]:
@@ -61,11 +67,10 @@ def judge_beyond(evidence: Evidence) -> Iterable[Judgement]:
 
 
 def _beyond(subject: str, rows: pandas.DataFrame) -> Judgement:
-    found = solutions(rows)
-    ratios = found["loss_ratio"].tolist()
+    ended = _ended(rows, FEWEST_SEEDS)  # of whatever kind: the bound is for all parameters
+    ratios = solutions(ended)["loss_ratio"].tolist()
     best = min(ratios, default=1.0)
-    ended: Any = rows[rows["kind"] != "diverged"]  # of whatever kind: the bound is for all parameters
-    above = all(ended["loss"] >= ended["lower_bound"] * (1 - 1e-9))
+    above: bool = all(ended["loss"] >= ended["lower_bound"] * (1 - 1e-9))
     below = sum(ratio < BELOW for ratio in ratios)
     verdict = "holds" if best < BELOW and above else "fails"
     told = f"best loss {best:.4f} of that of collapse, {below} of {len(rows)} starts end more than 1 % below it"
@@ -80,7 +85,9 @@ def judge_dnc1(evidence: Evidence) -> Iterator[Judgement]:
     if row["per_class"] < 5:
         raise MissingEvidence(f"the criterion is for at least 5 samples a class; there were {row['per_class']}")
     kept = [max(by_layer) for by_layer, kind in zip(row["dnc1"], row["kind"], strict=True) if _speaks(kind)]
-    told = f"largest DNC1 of any layer {middle(kept)}{without(pandas.DataFrame({'kind': row['kind']}))}"
+    # Descents that diverged left nothing behind but their absence.
+    kinds = [*row["kind"], *["diverged"] * (row["starts"] - len(row["kind"]))]
+    told = f"largest DNC1 of any layer {middle(kept)}{without(pandas.DataFrame({'kind': kinds}))}"
     yield Judgement(subject, settled(kept, at_most=1e-3), told, {"dnc1": median(kept), "starts": len(kept)})
 
 
@@ -94,7 +101,7 @@ def judge_dnc2(evidence: Evidence) -> Iterable[Judgement]:
 
 
 def _dnc2(subject: str, rows: pandas.DataFrame) -> Judgement:
-    found = solutions(rows)
+    found = solutions(_ended(rows, FEWEST_SEEDS))
     below: Any = found[found["loss_ratio"] < BELOW]
     classes = int(rows["num_classes"].iloc[0])
     largest = [max(ranks[1:-1]) for ranks in below["ranks"]]
@@ -107,18 +114,35 @@ def _dnc2(subject: str, rows: pandas.DataFrame) -> Judgement:
 def judge_graph(evidence: Evidence) -> Iterator[Judgement]:
     """The price of the construction over that of collapse, which no decay changes."""
     table = evidence.table("graph")
-    for depth, rows in table.groupby("depth"):
-        fewest = 10 if depth == 3 else 6
-        claimed = rows[rows["classes"] >= fewest]["ratio"].tolist()
-        ordered = rows.sort_values("classes")["ratio"].tolist()
-        falling = all(after < before for before, after in pairwise(ordered))
-        verdict = "holds" if claimed and max(claimed) < 1 and falling else "fails"
-        told = f"from {ordered[0]:.4f} at {min(rows['classes'])} classes to {ordered[-1]:.4f} at {max(rows['classes'])}"
-        yield Judgement(f"{depth} layers", verdict, told, {"largest": max(claimed, default=None), "last": ordered[-1]})
-    over_depth = [rows.sort_values("depth")["ratio"].tolist() for _, rows in table.groupby("classes")]
-    falling = all(after < before for row in over_depth for before, after in pairwise(row))
+    yield from each_group({f"{depth} layers": rows for depth, rows in table.groupby("depth")}, _over_classes)
+    yield from each_group({"over depth": table}, _over_depth)
+
+
+def _over_classes(subject: str, rows: pandas.DataFrame) -> Judgement:
+    fewest = 10 if rows["depth"].iloc[0] == 3 else 6
+    claimed = rows[rows["classes"] >= fewest]["ratio"].tolist()
+    ordered = rows.sort_values("classes")["ratio"].tolist()
+    if not claimed or len(ordered) < 2:
+        raise MissingEvidence(
+            f"the criterion is for {fewest} classes and more, of several sizes; the largest here is "
+            f"{max(rows['classes'])}, of {len(ordered)}"
+        )
+    verdict = "holds" if max(claimed) < 1 and _falling(ordered) else "fails"
+    told = f"from {ordered[0]:.4f} at {min(rows['classes'])} classes to {ordered[-1]:.4f} at {max(rows['classes'])}"
+    return Judgement(subject, verdict, told, {"largest": max(claimed), "last": ordered[-1]})
+
+
+def _over_depth(subject: str, table: pandas.DataFrame) -> Judgement:
+    by_size = [rows.sort_values("depth")["ratio"].tolist() for _, rows in table.groupby("classes")]
+    if min(map(len, by_size)) < 2:
+        raise MissingEvidence("the criterion is for several depths of every number of classes")
+    falling = all(map(_falling, by_size))
     told = "the ratio falls with depth for every number of classes" if falling else "it does not fall with depth"
-    yield Judgement("over depth", "holds" if falling else "fails", told)
+    return Judgement(subject, "holds" if falling else "fails", told)
+
+
+def _falling(values: list[float]) -> bool:
+    return all(after < before for before, after in pairwise(values))
 
 
 def judge_decay(evidence: Evidence) -> Iterator[Judgement]:
@@ -129,14 +153,11 @@ def judge_decay(evidence: Evidence) -> Iterator[Judgement]:
 
 
 def judge_width(evidence: Evidence) -> Iterator[Judgement]:
-    """The share of collapsed descents in a group of starts against width; negated, as it is to rise."""
+    """The share of collapsed descents in a group of starts against width."""
     rows = of_part(evidence.table("descents"), "width")
     points = by_group(rows, "width", collapsed_share)
-    fallen = {group: [(x, -y) for x, y in own] for group, own in points.items()}
     subject = f"{rows['num_classes'].iloc[0]} classes, {rows['depth'].iloc[0]} layers"
-    judged = falls_with(subject, fallen, "width")
-    numbers = {**judged.numbers, "correlation": -(judged.numbers["correlation"] or 0)}
-    yield _over_groups(replace(judged, numbers=numbers), rows, points, "share of collapsed descents")
+    yield _over_groups(rises_with(subject, points, "width"), rows, points, "share of collapsed descents")
 
 
 def _over_groups(judged: Judgement, rows: pandas.DataFrame, points: dict[int, Any], what: str) -> Judgement:

@@ -207,14 +207,14 @@ def solutions(rows: pandas.DataFrame) -> pandas.DataFrame:
     return kept
 
 
-def without(rows: pandas.DataFrame) -> str:
+def without(rows: pandas.DataFrame, told: Sequence[str] = NO_SOLUTION) -> str:
     """What was left out, in words; empty where nothing was.
 
     >>> without(pandas.DataFrame({"kind": ["trivial", "collapsed", "dead class", "trivial"]}))
     '; 2 trivial, 1 dead class of 4 left out'
     """
     kinds = rows["kind"].tolist()
-    counts = [(kind, kinds.count(kind)) for kind in NO_SOLUTION]
+    counts = [(kind, kinds.count(kind)) for kind in told]
     named = ", ".join(f"{count} {kind}" for kind, count in counts if count)
     return f"; {named} of {len(rows)} left out" if named else ""
 
