@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 from deepcollapse.errors import RunError, UnknownNameError
+from deepcollapse.records import Run
 from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Table, from_mapping, to_mapping
 from deepcollapse.records.study import JudgedClaim, Judgement, StudyRecord
 from deepcollapse.studies import find
@@ -74,6 +75,21 @@ def test_what_is_undefined_at_the_onset_is_no_evidence(tmp_path):
     with pytest.raises(MissingEvidence) as undefined:
         judged_fall(runs)
     assert str(undefined.value) == "cdnv of head.input has no value at TPT onset of run run0"
+
+
+def test_an_array_is_that_of_the_last_epoch_and_no_earlier_one_stands_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "read_array", lambda self, reference: reference)
+    run = run_of(tmp_path, [math.nan] * 3)
+    kept = run.records.assign(epoch=[3, 1, 2, 1])[:3]
+    late = Finished(run.recipe, run.path, kept.assign(array=["c", "a", "b"]))
+    assert [late.array("cdnv", "head.input"), late.array("cdnv", "head.input", epoch=2)] == ["c", "b"]
+    lost = Finished(run.recipe, run.path, kept.assign(array=[None, "a", "b"]))
+    with pytest.raises(MissingEvidence) as undefined:
+        lost.array("cdnv", "head.input")
+    assert str(undefined.value) == "the array cdnv of head.input is undefined at the end of run run0"
+    with pytest.raises(MissingEvidence) as missing:
+        lost.array("cdnv", "head")
+    assert str(missing.value) == "the array cdnv of head was not kept in run run0"
 
 
 def test_too_few_seeds_or_values_are_no_evidence(tmp_path):

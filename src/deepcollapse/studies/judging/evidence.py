@@ -72,14 +72,23 @@ class Finished:
 
         Raises MissingEvidence where it was never measured, or is undefined then: an earlier value says nothing.
         """
+        return self._at(-1, "end", measure, layer, split, baseline)
+
+    def first(
+        self, measure: str, layer: str = HEAD_INPUT, split: str | None = "train", baseline: str | None = None
+    ) -> float:
+        """The value at the first epoch that it was measured at; errors are those of `last`."""
+        return self._at(0, "beginning", measure, layer, split, baseline)
+
+    def _at(self, position: int, when: str, measure: str, layer: str, split: str | None, baseline: str | None) -> float:
         rows: Any = self.rows(measure, layer, split, baseline)
-        values = rows[rows["array"].isna()].sort_values("epoch", kind="stable", na_position="first")["value"]
+        values = _by_epoch(rows[rows["array"].isna()])["value"]
         where = f"{measure} of {layer}" + (f" on {split} data" if split else "")
         if not len(values):
             raise MissingEvidence(f"{where} was not measured in run {self.name}")
-        if pandas.isna(values.iloc[-1]):
-            raise MissingEvidence(f"{where} is undefined at the end of run {self.name}")
-        return float(values.iloc[-1])
+        if pandas.isna(values.iloc[position]):
+            raise MissingEvidence(f"{where} is undefined at the {when} of run {self.name}")
+        return float(values.iloc[position])
 
     @property
     def onset(self) -> int | None:
@@ -93,13 +102,21 @@ class Finished:
         return tuple(own["layer"].unique())
 
     def array(self, measure: str, layer: str, split: str | None = "train", epoch: int | None = None) -> Any:
-        """An array of the run, of the last epoch where none is named. Raises MissingEvidence where there is none."""
+        """An array of the run, of the last epoch that it was taken at where none is named.
+
+        Raises MissingEvidence where there is none, or it is undefined then: an earlier one says nothing.
+        """
         rows: Any = self.rows(measure, layer, split)
-        rows = rows[rows["array"].notna()]
-        rows = rows if epoch is None else rows[rows["epoch"] == epoch]
-        if not len(rows):
+        rows = _by_epoch(rows if epoch is None else rows[rows["epoch"] == epoch])
+        if rows["array"].isna().all():
             raise MissingEvidence(f"the array {measure} of {layer} was not kept in run {self.name}")
+        if pandas.isna(rows["array"].iloc[-1]):
+            raise MissingEvidence(f"the array {measure} of {layer} is undefined at the end of run {self.name}")
         return Run(self.path).read_array(rows["array"].iloc[-1])
+
+
+def _by_epoch(rows: Any) -> Any:
+    return rows.sort_values("epoch", kind="stable", na_position="first")
 
 
 @dataclass(frozen=True, eq=False)

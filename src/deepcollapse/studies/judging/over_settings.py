@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy
 
@@ -14,6 +15,7 @@ from deepcollapse.studies.judging.evidence import Finished
 Points = Mapping[int, Sequence[tuple[float, float]]]
 # Where a setting of 0 stands on a logarithmic axis: at this share of the smallest other.
 ZERO = 0.3
+LENGTH = "frobenius_norm_weight"
 
 
 def points(runs: Sequence[Finished], setting: str, value: Callable[[Finished], float]) -> Points:
@@ -26,14 +28,15 @@ def points(runs: Sequence[Finished], setting: str, value: Callable[[Finished], f
 
 
 def alive(runs: Sequence[Finished]) -> list[Finished]:
-    """The runs whose weights decay did not take away: a zero network has no rank to speak of."""
-    norm = "frobenius_norm_weight"
-    found = []
-    for run in runs:
-        lengths = [run.series(norm, layer, None) for layer in run.layers_with(norm)]
-        if all(float(length.iloc[-1]) > 0.01 * float(length.iloc[0]) for length in lengths):
-            found.append(run)
-    return found
+    """The runs whose weights decay did not take away: a zero network has no rank to speak of.
+
+    Raises MissingEvidence where the length of a weight is undefined at the beginning or the end.
+    """
+    return [run for run in runs if all(map(partial(_kept, run), run.layers_with(LENGTH)))]
+
+
+def _kept(run: Finished, layer: str) -> bool:
+    return run.last(LENGTH, layer, None) > 0.01 * run.first(LENGTH, layer, None)
 
 
 def all_fall(subject: str, quantities: Mapping[str, Points], name: str, runs: Sequence[Finished]) -> Judgement:
