@@ -80,7 +80,7 @@ def test_every_part_of_collapse_is_to_fall_by_half(tmp_path, claim, series, verd
 
 @pytest.mark.parametrize(("end", "verdict"), [(0.2, "holds"), (0.21, "fails")])
 def test_disagreement_on_test_data_is_not_to_rise(tmp_path, end, verdict):
-    values = {FALLING["nc4"][0]: (1.0, 0.5, 0.1), [*TEST_NC4][0]: (0.2, 0.1, end)}
+    values = {FALLING["nc4"][0]: (1.0, 0.5, 0.1), next(iter(TEST_NC4)): (0.2, 0.1, end)}
     assert judged("nc4", [run(tmp_path, seed, **values) for seed in range(3)]).verdict == verdict
 
 

@@ -5,31 +5,41 @@ before. So a weight is near to the sum of its last steps, whose rank is at most 
 batches, the larger the rate and the stronger the decay, the fewer steps count and the lower the rank. Without decay
 nothing fades, and none of this follows.
 
-The sweep goes over batch size (with and without decay), rate, and decay. Rank is counted as the paper does: singular
-values of W over its Frobenius norm above a thousandth. Afterwards every run takes some more steps in float64, whose
-memory gives both sides of the bound. The bibliography calls the paper galanti2025, after the year it was published in:
-the preprint is of 2022.
+The sweep goes over batch size (with and without decay), rate, and decay, for as many epochs each. Then small batches,
+large rates and strong decay also leave less of the initial weights, which are of full rank: whether the size of the
+batch matters beyond that is asked of runs over batch size that all take equally many steps. Rank is counted as the
+paper does: singular values of W over its Frobenius norm above a thousandth. Afterwards every run takes some more steps
+in float64, whose memory gives both sides of the bound. The bibliography calls the paper galanti2025, after the year it
+was published in: the preprint is of 2022.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy
 import torch
 
 from deepcollapse.geometry import channel_unfolding, singular_values
 from deepcollapse.records import Record
-from deepcollapse.records.study import Judgement
-from deepcollapse.studies.charts.mini_batches import RANK, layers_of, mean_rank, show, with_others_at
-from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, falls_with, median, middle, settled
-from deepcollapse.studies.judging.evidence import Evidence, Finished
-from deepcollapse.studies.judging.over_settings import Points, points, rises_with
-from deepcollapse.studies.judging.subjects import Runs, by_subject, each
+from deepcollapse.studies.charts.mini_batches import show
+from deepcollapse.studies.judging.claim import Claim
+from deepcollapse.studies.judging.criteria import falls_with
+from deepcollapse.studies.judging.mini_batches import (
+    BOUND,
+    FROBENIUS,
+    IDENTITY,
+    RANK,
+    TAIL,
+    bounded,
+    faded,
+    follows,
+    little_effect,
+    nothing_without_decay,
+    over,
+)
+from deepcollapse.studies.judging.over_settings import rises_with
+from deepcollapse.studies.measured.initial_weights import left_of
 from deepcollapse.studies.measured.truncation import hidden_layers
 from deepcollapse.studies.study import Scale, Study
 from deepcollapse.sweeps.trained import Trained
@@ -39,28 +49,24 @@ from deepcollapse.training.loop import seed_everything
 from deepcollapse.training.objective import logits_of, loss_function, optimiser
 from deepcollapse.training.recipe import Recipe
 
-IDENTITY, TAIL, BOUND = "rank_memory_error_weight", "rank_memory_tail_weight", "rank_memory_bound_weight"
-FROBENIUS = ("rank_memory_frobenius_tail_weight", "rank_memory_frobenius_bound_weight")
 THRESHOLD = 1e-3
 MOST_STEPS = 50  # that are remembered: each holds a copy of every weight and gradient
-FITTED = 0.999
-EXACT = 1e-10
 
 
 def recipes(scale: Scale) -> list[Recipe]:
-    """One setting at a time is changed about a middle; batch sizes come with decay and without."""
+    """One setting at a time is changed about a middle; batch sizes come with decay and without, and at equal steps."""
     plain = {"width": scale["width"], "depth": scale["depth"], "parameters": ("batch_norm=false",)}
-    middle = {"batch": scale["batch"], "rate": scale["rate"], "decay": scale["decay"]}
+    middle = {name: scale[name] for name in ("epochs", "batch", "rate", "decay")}
     settings = [
         *(middle | {"batch": batch, "decay": decay} for batch in scale["batches"] for decay in (scale["decay"], 0.0)),
         *(middle | {"rate": rate} for rate in scale["rates"]),
         *(middle | {"decay": decay} for decay in scale["decays"]),
+        *(middle | {"batch": batch, "epochs": epochs} for batch, epochs in scale["faded"].items()),
     ]
     found = [
         Recipe(
             dataset=dataset,
             network=network,
-            epochs=scale["epochs"],
             seed=seed,
             momentum=scale["momentum"],
             drops=(),
@@ -86,7 +92,11 @@ def rank_of(weight: torch.Tensor) -> int:
 
 
 def memory(trained: Trained) -> Iterable[Record]:
-    """The rank of every hidden layer's weight, and what the last steps of a few more, in float64, leave of the rest."""
+    """The rank of every hidden layer's weight, and what the last steps of a few more, in float64, leave of the rest.
+
+    Also how much of the initial weights is left.
+    """
+    yield from left_of(trained)
     network = trained.network()
     for name, layer in hidden_layers(network).items():
         yield _record(trained, name, RANK, rank_of(layer.weight), unit="singular values")
@@ -122,111 +132,6 @@ def _record(
     trained: Trained, layer: str, measure: str, value: float | int, note: str | None = None, unit: str = "1"
 ) -> Any:
     return Record(layer=layer, measure=measure, value=float(value), unit=unit, note=note, epoch=trained.recipe.epochs)
-
-
-def over(judge: Callable[[Evidence, str, Runs], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
-    """A judge of each data set with each network."""
-    return lambda evidence: each(by_subject(evidence), partial(judge, evidence))
-
-
-def follows(setting: str, rule: Callable[..., Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
-    """A judge of mean rank over a setting, with the others at their middle."""
-    return over(lambda evidence, subject, runs: _told(subject, rule, with_others_at(evidence, runs, setting), setting))
-
-
-def _told(subject: str, rule: Callable[..., Judgement], runs: Runs, setting: str) -> Judgement:
-    """The rule's judgement, with the ranks at both ends."""
-    values = points(runs, setting, mean_rank)
-    judged = rule(subject, values, {"batch": "batch size", "rate": "learning rate"}.get(setting, setting))
-    ends = [_at(values, extreme(x for pairs in values.values() for x, _ in pairs)) for extreme in (min, max)]
-    words = [f"{middle(found)} at {setting} {at:g}" for at, found in ends]
-    numbers = {"rank_at_least": median(ends[0][1]), "rank_at_most": median(ends[1][1])}
-    return replace(
-        judged,
-        measured=f"{judged.measured}; mean rank {words[0]}, {words[1]}",
-        numbers={**judged.numbers, **numbers},
-        runs=[run.name for run in runs],
-    )
-
-
-def _at(values: Points, setting: float) -> tuple[float, list[float]]:
-    return setting, [y for pairs in values.values() for x, y in pairs if x == setting]
-
-
-def nothing_without_decay(evidence: Evidence, subject: str, runs: Runs) -> Judgement:
-    """What the batch size changes without decay, as a share of what it changes with decay."""
-    with_decay = _spans(points(with_others_at(evidence, runs, "batch"), "batch", mean_rank))
-    without = _spans(points(with_others_at(evidence, runs, "batch", decay=0.0), "batch", mean_rank))
-    shares = [
-        abs(without[seed]) / span if span > 0 else float("inf") for seed, span in with_decay.items() if seed in without
-    ]
-    told = (
-        f"from the smallest to the largest batch the mean rank rises by {middle([*without.values()])} without "
-        f"decay and by {middle([*with_decay.values()])} with it"
-    )
-    numbers = {"without_decay": median([*without.values()]), "with_decay": median([*with_decay.values()])}
-    return Judgement(subject, settled(shares, at_most=0.2), told, numbers)
-
-
-def _spans(values: Points) -> dict[int, float]:
-    """Rank at the largest setting less rank at the smallest, for each seed."""
-    if any(len(pairs) < 2 for pairs in values.values()):
-        raise MissingEvidence("fewer than two batch sizes came to their end")
-    return {seed: pairs[-1][1] - pairs[0][1] for seed, pairs in values.items()}
-
-
-def bounded(evidence: Evidence, subject: str, runs: Runs) -> Judgement:
-    """The unrolled identity and both norms' inequalities, in every hidden layer of every run."""
-    del evidence
-    rows = [
-        [run.last(name, layer, None) for name in (IDENTITY, TAIL, BOUND, *FROBENIUS)]
-        for run in runs
-        for layer in layers_of(run)
-    ]
-    error, tail, bound, other, other_bound = numpy.array(rows).T
-    broken = int((tail > bound * (1 + EXACT)).sum() + (other > other_bound * (1 + EXACT)).sum())
-    exact = bool((error <= EXACT).all())
-    told = (
-        f"the identity holds to {error.max():.1e}, and {broken} of {2 * len(rows)} inequalities are broken over "
-        f"{len(runs)} runs; {(bound < 1).mean():.0%} of the bounds lie below the weight's own norm, and what they "
-        f"bound is {float(numpy.median(tail / bound)):.2g} of them in the median"
-    )
-    numbers = {"largest_error": float(error.max()), "broken": broken, "informative": float((bound < 1).mean())}
-    return Judgement(subject, "holds" if exact and not broken else "fails", told, numbers)
-
-
-def little_effect(evidence: Evidence, subject: str, runs: Runs) -> Judgement:
-    """How far test accuracies lie apart among the runs of a seed that fit their training data.
-
-    Where a seed's runs mostly do not fit, the few that do say nothing of the settings of the others.
-    """
-    del evidence
-    all_of, fit_of = (_of_seeds(found) for found in (runs, [run for run in runs if _fits(run)]))
-    kept = {seed: found for seed, found in fit_of.items() if 2 * len(found) >= len(all_of[seed]) > 1}
-    if len(kept) < FEWEST_SEEDS:
-        share = ", ".join(
-            f"{len(fit_of.get(seed, ()))} of {len(found)} of seed {seed}" for seed, found in all_of.items()
-        )
-        raise MissingEvidence(
-            f"the criterion is for at least {FEWEST_SEEDS} seeds with half of their runs fitting the training data, "
-            f"and those that do are {share}"
-        )
-    accuracies = [[run.last("accuracy", "network", "test") for run in found] for found in kept.values()]
-    spans = [100 * (max(found) - min(found)) for found in accuracies]
-    fitted = [run.name for found in kept.values() for run in found]
-    told = f"among {len(fitted)} of {len(runs)} runs that fit, test accuracy varies by {middle(spans)} points"
-    numbers = {"points": median(spans), "fitted": len(fitted), "runs": len(runs)}
-    verdict = settled(spans, at_most=3 - 1e-9)  # less than 3: differences of accuracies are rounded
-    return Judgement(subject, verdict, told, numbers, runs=fitted)
-
-
-def _fits(run: Finished) -> bool:
-    return run.last("accuracy", "network") >= FITTED
-
-
-def _of_seeds(runs: Runs) -> Mapping[int, list[Finished]]:
-    seeds = dict.fromkeys(run.recipe.seed for run in runs)
-    return {seed: [run for run in runs if run.recipe.seed == seed] for seed in seeds}
 
 
 CLAIMS = (
@@ -266,34 +171,46 @@ CLAIMS = (
         over(bounded),
     ),
     Claim(
+        "faded",
+        "Batches have an effect on rank beyond that of the steps they make, in which the initial weights fade.",
+        "As for `batch`, over runs that take equally many steps (epochs in proportion to the batch), at the same rate "
+        "and decay, so that as much of the initial weights is left in all of them.",
+        over(faded),
+        ours=True,
+    ),
+    Claim(
         "little",
         "The fall of the rank has little effect on test accuracy.",
-        "Among the runs of a seed whose training accuracy is at least 99.9 %, which are to be half of them or more, "
-        "test accuracy varies by less than 3 points, median over seeds.",
+        "Among the runs of a seed and of as many epochs whose training accuracy is at least 99.9 %, which are to be "
+        "half of them or more, test accuracy varies by less than 3 points, median over seeds.",
         over(little_effect),
         ours=True,
     ),
 )
 
 _MIDDLE = {"momentum": 0.0, "decay": 0.03, "decays": (0.0, 0.005, 0.01, 0.02, 0.03)}
-_SAME_EPOCHS = "All runs of a data set have the same number of epochs, so that small batches take more steps."
+_SAME_EPOCHS = (
+    "All runs of a data set have the same number of epochs, so that small batches take more steps and less is left of "
+    "the initial weights; those of `faded` alone take equally many steps."
+)
 _PUBLISHED = (
     "What could be read of the paper's experiments are their kinds: multilayer perceptrons, residual, VGG and vision "
     "transformer networks over batch size, rate and decay; their sizes and epochs are ours."
 )
 SCALES: dict[Any, Scale] = {
     "smoke": Scale(
-        "a plain two-layer network on 200 digits, 14 settings",
+        "a plain two-layer network on 200 digits, 22 settings",
         ("digits",),
         ("mlp",),
         (0, 1, 2),
         ("Digits of 8 x 8 pixels, 20 a class, so that it takes seconds.", _SAME_EPOCHS),
         _MIDDLE
         | {"per_class": 20, "test_per_class": None, "epochs": 60, "width": 32, "depth": 2, "batch": 2}
+        | {"faded": {1: 13, 2: 26, 4: 52, 8: 104, 16: 200}}  # epochs by batch size, 2600 steps each
         | {"batches": (1, 2, 4, 8, 16), "rate": 0.1, "rates": (0.01, 0.03, 0.06, 0.1, 0.15)},
     ),
     "laptop": Scale(
-        "a plain three-layer network on 500 images of MNIST and of CIFAR-10, 17 settings",
+        "a plain three-layer network on 500 images of MNIST and of CIFAR-10, 21 settings",
         ("mnist", "cifar10"),
         ("mlp",),
         (0, 1, 2),
@@ -307,26 +224,29 @@ SCALES: dict[Any, Scale] = {
         ),
         _MIDDLE
         | {"per_class": 50, "test_per_class": 100, "epochs": 60, "width": 64, "depth": 3, "batch": 4}
+        | {"faded": {2: 30, 4: 60, 8: 119, 16: 234, 32: 469}}  # 7500 steps each
         | {"batches": (2, 4, 8, 16, 32), "rate": 0.03, "rates": (0.003, 0.01, 0.02, 0.03, 0.05)},
     ),
     "gpu": Scale(
-        "plain fully connected and residual networks on MNIST and CIFAR-10, 17 settings",
+        "plain fully connected and residual networks on MNIST and CIFAR-10, 21 settings",
         ("mnist", "cifar10"),
         ("mlp", "resnet18"),
         (0, 1, 2),
         ("500 training images a class.", _SAME_EPOCHS, _PUBLISHED),
         {"momentum": 0.9, "rate": 0.02, "decay": 2e-3, "decays": (0.0, 2e-4, 5e-4, 1e-3, 2e-3)}
         | {"per_class": 500, "test_per_class": None, "epochs": 100, "width": 256, "depth": 4, "batch": 16}
+        | {"faded": {4: 25, 8: 50, 16: 100, 32: 199, 64: 396}}  # 31,300 steps each
         | {"batches": (4, 8, 16, 32, 64), "rates": (0.002, 0.005, 0.01, 0.02, 0.03)},
     ),
     "paper": Scale(
-        "plain fully connected, VGG and residual networks on MNIST and CIFAR-10 as a whole, 17 settings",
+        "plain fully connected, VGG and residual networks on MNIST and CIFAR-10 as a whole, 23 settings",
         ("mnist", "cifar10"),
         ("mlp", "vgg16", "resnet18"),
         (0, 1, 2, 3, 4),
         (_SAME_EPOCHS, "No vision transformer.", _PUBLISHED),
         {"momentum": 0.9, "rate": 0.05, "decay": 5e-4, "decays": (0.0, 1e-4, 2e-4, 5e-4, 1e-3)}
         | {"per_class": None, "test_per_class": None, "epochs": 500, "width": 512, "depth": 5, "batch": 32}
+        | {"faded": {8: 125, 16: 250, 32: 500, 64: 1000, 128: 2000}}  # 938,000 steps each on MNIST
         | {"batches": (4, 8, 16, 32, 64, 128), "rates": (0.005, 0.01, 0.02, 0.05, 0.1)},
     ),
 }

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy
 import pandas
 
 from deepcollapse.records import Record
@@ -21,19 +20,17 @@ from deepcollapse.records.study import Judgement
 from deepcollapse.studies.charts.over_decay import (
     CUT,
     CUT_TO_K,
-    NEARLY_STATIONARY,
     VARIATION,
-    logarithms,
-    near_stationary,
     show,
 )
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import median, middle, settled, worst
 from deepcollapse.studies.judging.evidence import Evidence, Finished
-from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.judging.over_settings import alive, all_fall, points
+from deepcollapse.studies.judging.stationary_points import bounded, of_stationary, proportional
 from deepcollapse.studies.judging.subjects import Runs, by_subject, each
 from deepcollapse.studies.measured import stationary_networks as stationary
+from deepcollapse.studies.measured.initial_weights import left_at_ends, left_of
 from deepcollapse.studies.measured.modes import MODES, judge_modes
 from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.measured.truncation import cut_to_ranks
@@ -73,7 +70,8 @@ def recipes(scale: Scale) -> list[Recipe]:
 
 
 def truncated(trained: Trained) -> Iterable[Record]:
-    """The accuracy with every layer before the head cut to ranks from 1 to 3K."""
+    """The accuracy with every layer before the head cut to ranks from 1 to 3K, and what is left of initial weights."""
+    yield from left_of(trained)
     k = len(trained.splits.class_names)
     ranks = sorted({1, 2, max(1, k // 2), k, k + k // 2, 2 * k, 3 * k})
     split, data = ("test", trained.splits.test) if trained.splits.test else ("train", trained.splits.train)
@@ -137,7 +135,7 @@ def rank_falls(subject: str, runs: Runs) -> Judgement:
         for name in RANKS
         for layer in layers
     }
-    return all_fall(subject, _some(quantities), "decay", runs)
+    return _with_what_is_left(all_fall(subject, _some(quantities), "decay", runs), runs)
 
 
 def variation_falls(subject: str, runs: Runs) -> Judgement:
@@ -147,56 +145,18 @@ def variation_falls(subject: str, runs: Runs) -> Judgement:
         f"relative TCV of {layer}": points(runs, "decay", lambda run, layer=layer: run.last(VARIATION, layer))
         for layer in layers
     }
-    return all_fall(subject, _some(quantities), "decay", runs)
+    return _with_what_is_left(all_fall(subject, _some(quantities), "decay", runs), runs)
+
+
+def _with_what_is_left(judged: Judgement, runs: Runs) -> Judgement:
+    """In as many steps strong decay also takes more of the initial weights, which are of full rank."""
+    return replace(judged, measured=judged.measured + left_at_ends(runs, "decay"))
 
 
 def _some(quantities: Mapping[str, Any]) -> Mapping[str, Any]:
     if not quantities:
         raise MissingEvidence("no run kept its weights, or no hidden layer was measured")
     return quantities
-
-
-def of_stationary(judge: Callable[[str, Any], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
-    """A judge of the networks at stationary points, of each data set."""
-    return lambda evidence: each_group(
-        {f"{name}, mlp with tanh": rows for name, rows in evidence.table("stationary").groupby("dataset")}, judge
-    )
-
-
-def bounded(subject: str, rows: pandas.DataFrame) -> Judgement:
-    """Distance to rank K and its bounds, wherever what is left of the gradient is small."""
-    near = near_stationary(rows)
-    if not len(near):
-        raise MissingEvidence("no layer came near a stationary point")
-    share, tightest = len(near) / len(rows), near["bound_cross"]
-    broken = sum(int((near["distance"] > near[bound] * (1 + 1e-9)).sum()) for bound in stationary.BOUNDS)
-    unknown = sum(int((near["distance"] + near[bound]).isna().sum()) for bound in stationary.BOUNDS)
-    if unknown and not broken:
-        raise MissingEvidence(f"{unknown} of {3 * len(near)} bounds, or the distances they are for, are undefined")
-    over = near["distance"] / tightest
-    told = (
-        f"{broken} of {3 * len(near)} bounds are broken, over {len(near)} of {len(rows)} layers ({share:.0%}) "
-        f"whose residual is below {NEARLY_STATIONARY:g}; distance over the tightest bound is "
-        f"{float(over.median()):.2g} in the median and {float(over.max()):.2g} at most"
-    )
-    informative = float((tightest < near["norm"]).mean())
-    numbers = {"broken": broken, "share_near": share, "tightest": float(over.max()), "share_below_norm": informative}
-    return Judgement(subject, "fails" if broken else "holds", told, numbers)
-
-
-def proportional(subject: str, rows: pandas.DataFrame) -> Judgement:
-    """Log distance to rank K against log TCV over decay, all hidden layers and decays of a seed together."""
-    slopes, correlations = [], []
-    for _, of_seed in rows.groupby("seed"):
-        x, y = logarithms(of_seed)
-        if len(x) >= 5:
-            slopes.append(float(numpy.polyfit(x, y, 1)[0]))
-            correlations.append(float(numpy.corrcoef(x, y)[0, 1]))
-    verdict = worst([settled(slopes, at_least=0.5, at_most=1.5), settled(correlations, at_least=0.8)])
-    near = len(near_stationary(rows))
-    told = f"slope {middle(slopes)}, correlation {middle(correlations)}; {near} of {len(rows)} layers are near"
-    numbers = {"slope": median(slopes), "correlation": median(correlations), "seeds": len(slopes), "near": near}
-    return Judgement(subject, verdict, f"{told} a stationary point", numbers)
 
 
 def truncation_is_free(subject: str, runs: Runs) -> Judgement:
@@ -251,14 +211,16 @@ CLAIMS = (
         "bound",
         "The distance of a layer's weight to rank K is bounded through total cluster variation and decay.",
         "The distance is at most each of three bounds, with what is left of the gradient added, at every layer of "
-        "every network whose relative residual is below 0.01.",
+        "every network whose relative residual is below 0.01, of at least 3 seeds.",
         of_stationary(bounded),
     ),
     Claim(
         "proportional",
         "Rank collapse is proportional to within-class variability.",
-        "At layers whose relative residual is below 0.01 the slope of the log distance to rank K over log TCV / decay, "
-        "all hidden layers and decays together, lies between 0.5 and 1.5, with a correlation of at least 0.8.",
+        "At layers whose relative residual is below 0.01 and whose distance to rank K can be told (it is more than the "
+        "residual and a millionth, times the weight; they are to be half of them or more) the slope of the log "
+        "distance over log TCV / decay, all hidden layers and decays together, lies between 0.5 and 1.5, with a "
+        "correlation of at least 0.8.",
         of_stationary(proportional),
         ours=True,
     ),
@@ -290,6 +252,10 @@ _UNKNOWN = (
     "The paper's data sets, networks and training could be read in its abstracts alone: fully connected and "
     "convolutional networks on MNIST and CIFAR-10, of unstated size."
 )
+_FADED = (
+    "All decays have the same number of epochs, so that with strong decay less is left of the initial weights, too: "
+    "what of the fall of rank is due to that is not told apart."
+)
 _THIRDS = (1 / 3, 2 / 3)
 
 SCALES: dict[Any, Scale] = {
@@ -298,7 +264,7 @@ SCALES: dict[Any, Scale] = {
         ("digits",),
         ("mlp",),
         (0, 1, 2),
-        ("Digits of 8 x 8 pixels in place of MNIST and CIFAR-10, so that it takes seconds.", _SMALL),
+        ("Digits of 8 x 8 pixels in place of MNIST and CIFAR-10, so that it takes seconds.", _SMALL, _FADED),
         {"rate": 0.1, "rates": {}, "drops": _THIRDS,
          "per_class": 40, "test_per_class": None, "epochs": 60, "batch": 64, "width": 48, "depth": 3,
          "decays": (0.0, 5e-3, 1e-2, 2e-2, 3e-2), **(_AT_STATIONARITY | {"stationary_per_class": 10})},
@@ -313,6 +279,7 @@ SCALES: dict[Any, Scale] = {
             "Fully connected networks of width 128 alone, whose runs go through one program: convolutional ones take "
             "hours on two cores.",
             _SMALL,
+            _FADED,
             _UNKNOWN,
         ),
         {"rate": 0.05, "rates": {"cifar10": 0.02}, "drops": (2 / 3, 5 / 6),
@@ -325,7 +292,7 @@ SCALES: dict[Any, Scale] = {
         ("mlp", "vgg11", "resnet18"),
         (0, 1, 2),
         ("60 epochs, enough for zero error.", "VGG and residual networks have batch norm, before which decay leaves no "
-         "stationary point.", _SMALL, _UNKNOWN),
+         "stationary point.", _SMALL, _FADED, _UNKNOWN),
         {"rate": 0.05, "rates": {}, "drops": _THIRDS,
          "per_class": None, "test_per_class": None, "epochs": 60, "batch": 128, "width": 256, "depth": 4,
          "decays": (0.0, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3), **_AT_STATIONARITY},
@@ -335,7 +302,7 @@ SCALES: dict[Any, Scale] = {
         ("mnist", "cifar10"),
         ("mlp", "vgg16", "resnet18"),
         (0, 1, 2, 3, 4),
-        (_UNKNOWN, _SMALL),
+        (_UNKNOWN, _SMALL, _FADED),
         {"rate": 0.05, "rates": {}, "drops": _THIRDS,
          "per_class": None, "test_per_class": None, "epochs": 200, "batch": 128, "width": 512, "depth": 5,
          "decays": (0.0, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3), **_AT_STATIONARITY},

@@ -10,13 +10,11 @@ from deepcollapse.records.charts import Axis, Chart, Curve, Panel
 from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.over_settings import curve, points
+from deepcollapse.studies.judging.stationary_points import logarithms, resolved
 from deepcollapse.studies.measured.modes import CLASSES, OF_MODES, widest
 
 VARIATION = "relative_cluster_variation"
 CUT, CUT_TO_K = "accuracy_cut_to_rank_", "accuracy_cut_to_rank_k"
-# Distances that are shorter, as shares of |W|, tell of rounding and of what is left of the gradient.
-RESOLVED = 1e-6
-NEARLY_STATIONARY = 1e-2  # what may be left of the gradient, relative to decay times the weight
 DECAY = Axis("weight decay (0 at the left end)", log=True)
 
 
@@ -33,24 +31,6 @@ def show(evidence: Evidence) -> Iterator[Chart]:
             yield chart(evidence.table(name))
         except MissingEvidence:
             continue
-
-
-def logarithms(rows: pandas.DataFrame) -> tuple[Any, Any]:
-    """log(TCV / decay) of what enters a layer and the log distance of its weight from rank K, where it can be told."""
-    kept = resolved(rows)
-    return numpy.log((kept["input_variation"] / kept["decay"]).to_numpy(float)), numpy.log(kept["distance"].to_numpy())
-
-
-def near_stationary(rows: Any) -> Any:
-    """The layers at which little is left of the gradient: what is said of stationary points is said of them."""
-    return rows[rows["stationarity_residual"] < NEARLY_STATIONARY]
-
-
-def resolved(rows: Any) -> Any:
-    """Those of them whose distance from rank K is more than rounding and what is left of the gradient."""
-    near = near_stationary(rows)
-    floor: Any = numpy.maximum(RESOLVED, near["stationarity_residual"]) * near["norm"]
-    return near[near["distance"] > floor]
 
 
 def _spectra(where: str, runs: Sequence[Finished]) -> Chart:
