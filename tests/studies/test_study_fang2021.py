@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pandas
 import pytest
+from made_runs import judged, made_run
 from study_runs import judgement_on, verdicts_on
 
 from deepcollapse.records.study import StudyRecord
@@ -20,6 +22,14 @@ from deepcollapse.sweeps.engines.stacked import Stacked
 SMOKE = SCALES["smoke"]
 MEASURES = ["maximal_angle"]  # cosines are kept with any
 SETTING = Setting(threads=1, engine=Stacked())
+MEASURED_OF_THE_MODEL = (
+    ("etf", "off_etf"),
+    ("etf", "gap"),
+    ("threshold", "below"),
+    ("threshold", "above"),
+    ("decay", "collapse_ratio"),
+    ("oversample", "cosine"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,12 +161,16 @@ def test_runs_at_the_largest_ratio_are_not_replaced_by_those_at_a_smaller_one(tm
 @pytest.mark.usefixtures("healthy")
 def test_without_runs_the_model_is_judged_and_networks_are_not(kept):
     evidence = Evidence(replace(SMOKE, datasets=()), (), kept[0].tables)
-    found = {claim.id: claim.judged(evidence) for claim in fang2021.CLAIMS}
-    told = {name: [(one.subject, one.verdict) for one in claim.judgements] for name, claim in found.items()}
-    assert [told[name] for name in ("etf", "threshold", "decay", "oversample")] == [
-        [("layer-peeled model", "holds")]
-    ] * 4
-    assert (found["rise"].verdict, found["rise"].judgements[0].why) == ("not tested", "no run came to its end")
+    for claim in ("etf", "threshold", "decay", "oversample"):
+        found = judged(STUDY, claim, evidence)
+        assert {subject: one.verdict for subject, one in found.items()} == {
+            "layer-peeled model": "holds",
+            "networks": "not tested",
+        }
+        assert found["networks"].why == "no run came to its end"
+    for claim in ("rise", "accuracy"):
+        (one,) = judged(STUDY, claim, evidence).values()
+        assert (one.verdict, one.why) == ("not tested", "no run came to its end")
     assert [shown.title for shown in STUDY.show(evidence)] == [
         "The layer-peeled model, 10 classes, E_W = 1",
         "Over-sampling in the model",
@@ -194,3 +208,109 @@ def test_the_published_networks_have_the_wide_layers_of_the_authors_code():
     found = {(recipe.dataset, recipe.network): recipe for recipe in recipes(SCALES["paper"])}
     assert [*found] == [(d, n) for d, v in (("fashion-mnist", "vgg11"), ("cifar10", "vgg13")) for n in (v, "resnet18")]
     assert found["cifar10", "vgg13"].network_parameters() == {"hidden": [4096, 4096]}
+
+
+STEP: dict[str, Any] = {"dataset": "digits", "network": "mlp", "imbalance": "step", "minority": 5}
+USUAL: dict[str, Any] = {"decay": SMOKE["decay"], "ratio": 40.0}
+
+
+def test_balanced_networks_are_held_to_a_tenth():
+    def found(*distances):
+        what = ("maximal_angle_classifier", "head", "train")
+        runs = [
+            made_run({what: off}, **STEP | USUAL | {"ratio": 1.0, "seed": seed}) for seed, off in enumerate(distances)
+        ]
+        return judged(STUDY, "etf", Evidence(SMOKE, runs))["digits, mlp"].verdict
+
+    assert [found(0.1, 0.1, 0.1), found(0.101, 0.101, 0.101)] == ["holds", "fails"]
+    assert [found(0.05, 0.1, 0.2), found(0.05, 0.05)] == ["inconclusive", "not tested"]
+
+
+# Cosines and accuracies by the setting that is looked at, the same for each seed or one for each.
+OVER_RATIOS, OVER_DECAYS = ([{"ratio": float(r)} for r in SMOKE["ratios"]], [{"decay": d} for d in SMOKE["decays"]])
+OVER_TIMES = [{"oversample": 1}, {"oversample": 40}]
+
+
+@pytest.mark.parametrize(
+    ("claim", "settings", "cosines", "accuracies", "verdict"),
+    [
+        ("rise", OVER_RATIOS, [2, 1, 3, 4, 5], None, "holds"),  # a correlation of 0.9
+        ("rise", OVER_RATIOS, [2, 1, 4, 3, 5], None, "fails"),  # of 0.8
+        ("threshold", OVER_RATIOS[-1:], [0.9], None, "holds"),
+        ("threshold", OVER_RATIOS[-1:], [0.899], None, "fails"),
+        ("threshold", OVER_RATIOS[-1:], [(0.8, 0.9, 1.0)], None, "inconclusive"),
+        ("accuracy", [OVER_RATIOS[0], OVER_RATIOS[-1]], None, [0.8, 0.4], "holds"),
+        ("accuracy", [OVER_RATIOS[0], OVER_RATIOS[-1]], None, [0.8, 0.41], "fails"),
+        ("decay", OVER_DECAYS, [2, 1, 4, 3, 5], None, "holds"),  # a correlation of 0.8
+        ("decay", OVER_DECAYS, [2, 3, 1, 4, 5], None, "fails"),  # of 0.7
+        ("decay", OVER_DECAYS[:4], [1, 2, 3, 4], None, "not tested"),
+        ("oversample", OVER_TIMES, [0.5, 0.4], [0.1, 0.2], "holds"),
+        ("oversample", OVER_TIMES, [0.5, 0.5], [0.1, 0.2], "fails"),
+        ("oversample", OVER_TIMES, [0.5, 0.4], [0.1, 0.1], "fails"),
+        ("oversample", OVER_TIMES, [(0.5, 0.5, 0.3), 0.4], [0.1, 0.2], "inconclusive"),
+        ("oversample", OVER_TIMES, [0.5, 0.4], [0.1, (0.2, 0.2, 0.1)], "inconclusive"),
+        ("oversample", OVER_TIMES[:1], [0.5], [0.1], "not tested"),
+    ],
+)
+def test_networks_are_held_to_each_criterion(claim, settings, cosines, accuracies, verdict, monkeypatch):
+    def measured(values):
+        known = {} if values is None else dict(zip(map(str, settings), values, strict=True))
+
+        def of(run, of="classifier"):
+            del of
+            value = next(known[str(own)] for own in settings if own.items() <= vars(run.recipe).items())
+            return float(value[run.recipe.seed] if isinstance(value, tuple) else value)
+
+        return of
+
+    for name, values in (("cosine", cosines), ("accuracy", accuracies)):
+        monkeypatch.setattr(fang2021, f"minority_{name}", measured(values))
+    monkeypatch.setattr(fang2021, "majority_accuracy", lambda run: 1.0)
+    runs = [made_run({}, **STEP | USUAL | own | {"seed": seed}) for own in settings for seed in range(3)]
+    assert judged(STUDY, claim, Evidence(SMOKE, runs))["digits, mlp"].verdict == verdict
+
+
+def test_over_sampling_that_stopped_short_says_nothing(monkeypatch):
+    """With the largest repetition missing, or the runs without any."""
+    monkeypatch.setattr(fang2021, "minority_cosine", lambda run: 1 - run.recipe.oversample / 1000)
+    monkeypatch.setattr(fang2021, "minority_accuracy", lambda run: run.recipe.oversample / 1000)
+    scale = replace(SMOKE, settings={**SMOKE.settings, "times": (10, 20, 40)})
+
+    def found(*times):
+        runs = [made_run({}, **STEP | USUAL | {"oversample": n, "seed": seed}) for n in times for seed in range(3)]
+        return judged(STUDY, "oversample", Evidence(scale, runs))["digits, mlp"]
+
+    assert found(1, 10, 20, 40).verdict == "holds"
+    for times, lacking in (((1, 10, 20), "40"), ((10, 20, 40), "1"), ((10,), "1 or 40")):
+        assert (found(*times).verdict, found(*times).why) == (
+            "not tested",
+            f"no run with minority samples seen {lacking} times came to its end, and both ends are needed",
+        )
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "values", "verdict"),
+    [
+        ("etf", "off_etf", (1e-9, 0.0), "holds"),
+        ("etf", "off_etf", (0.0, 1.1e-9), "fails"),
+        ("etf", "gap", (0.0, 1.1e-9), "fails"),
+        ("threshold", "below", (0.5, 1 - 2e-6), "holds"),
+        ("threshold", "below", (0.5, 1 - 5e-7), "fails"),
+        ("threshold", "above", (1.0, 1 - 2e-9), "fails"),
+        ("decay", "collapse_ratio", (2.0, 9.0), "holds"),
+        ("decay", "collapse_ratio", (9.0, 2.0), "fails"),
+        ("decay", "collapse_ratio", (2.0, 2.0), "fails"),
+        ("oversample", "cosine", (1 - 5e-10, -1 / 9 + 5e-10), "holds"),
+        ("oversample", "cosine", (1 - 2e-9, -1 / 9), "fails"),
+        ("oversample", "cosine", (1.0, -1 / 9 + 2e-9), "fails"),
+        *((claim, name, (math.nan, 0.0), "not tested") for claim, name in MEASURED_OF_THE_MODEL),
+        *((claim, name, (0.0, math.nan), "not tested") for claim, name in MEASURED_OF_THE_MODEL),
+    ],
+)
+def test_the_model_is_held_to_each_criterion(claim, name, values, verdict):
+    row = {"majority": 5, "collapse_ratio": 2.0, "below": 0.5, "above": 1.0, "off_etf": 0.0, "gap": 0.0}
+    rows = [row | {"budget": budget, name: value} for budget, value in zip((5.0, 10.0), values, strict=True)]
+    tables = dict.fromkeys(("thresholds", "thresholds over budgets"), pandas.DataFrame(rows))
+    repeated = [{"times": times, name: value} for times, value in zip((1, 1000), values, strict=True)]
+    found = judged(STUDY, claim, Evidence(SMOKE, (), tables | {"model over-sampled": pandas.DataFrame(repeated)}))
+    assert found["layer-peeled model"].verdict == verdict

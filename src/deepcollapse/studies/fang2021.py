@@ -15,6 +15,7 @@ from deepcollapse.studies.charts.minority import show
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import FEWEST_VALUES, exceeds, median, middle, settled, spearman, worst
 from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.judging.subjects import by_subject, each
 from deepcollapse.studies.measured import minority_model as model
 from deepcollapse.studies.measured.class_accuracy import NAME as OF_EACH_CLASS
@@ -70,31 +71,30 @@ PUBLISHED = {"epochs": 350, "rate": 0.1, "batch": 128, "standardise": "channels"
 
 # ---------------------------------------------------------------- what is claimed
 
+NO_RUN = "no run came to its end"
 NetworkJudge = Callable[[Scale, str, Runs], Judgement]
 
 
 def with_networks(evidence: Evidence, judge: NetworkJudge) -> tuple[Judgement, ...]:
     """The judgement of each data set with each network."""
     if not evidence.runs:
-        raise MissingEvidence("no run came to its end")
+        raise MissingEvidence(NO_RUN)
     return each(by_subject(evidence), partial(judge, evidence.scale))
 
 
 def beside_model(
     of_model: Callable[[Evidence], Judgement], judge: NetworkJudge
 ) -> Callable[[Evidence], Iterable[Judgement]]:
-    """A judge of the model's own statement, and of networks where any were trained; neither hinders the other."""
-    return lambda evidence: (
-        _of_model(evidence, of_model),
-        *(with_networks(evidence, judge) if evidence.runs else ()),
-    )
+    """A judge of the model's own statement and of networks; what one of them lacks hinders not the other."""
 
+    def judged(evidence: Evidence) -> Iterable[Judgement]:
+        yield from each_group({model.MODEL: evidence}, lambda _, whole: of_model(whole))
+        if evidence.runs:
+            yield from with_networks(evidence, judge)
+        else:  # what holds in closed form says nothing of networks
+            yield Judgement("networks", "not tested", "", why=NO_RUN)
 
-def _of_model(evidence: Evidence, judge: Callable[[Evidence], Judgement]) -> Judgement:
-    try:
-        return judge(evidence)
-    except MissingEvidence as missing:
-        return Judgement(model.MODEL, "not tested", "", why=str(missing))
+    return judged
 
 
 def _network_etf(scale: Scale, subject: str, runs: Runs) -> Judgement:
@@ -176,19 +176,24 @@ def _network_decay(scale: Scale, subject: str, runs: Runs) -> Judgement:
 
 def _network_oversampled(scale: Scale, subject: str, runs: Runs) -> Judgement:
     groups = of_times(scale, runs)
-    if len(groups) < 2:
+    if not scale["times"]:
         raise MissingEvidence("nothing was over-sampled")
-    once, often = groups[min(groups)], groups[max(groups)]
+    times = max(scale["times"])
+    if missing := [str(ends) for ends in (1, times) if ends not in groups]:
+        raise MissingEvidence(
+            f"no run with minority samples seen {' or '.join(missing)} times came to its end, and both ends are needed"
+        )
+    once, often = groups[1], groups[times]
     cosines = [[minority_cosine(run) for run in found] for found in (once, often)]
     accuracies = [[minority_accuracy(run) for run in found] for found in (once, often)]
     verdicts: list[Verdict] = [exceeds(cosines[0], cosines[1]), exceeds(accuracies[1], accuracies[0])]
     balanced = median([minority_accuracy(run) for run in of_ratios(scale, runs).get(1.0, [])])
     told = (
-        f"seen {max(groups)} times: cosine {middle(cosines[1])} in place of {middle(cosines[0])}, minority accuracy "
+        f"seen {times} times: cosine {middle(cosines[1])} in place of {middle(cosines[0])}, minority accuracy "
         f"{middle(accuracies[1])} in place of {middle(accuracies[0])}, of {_three(balanced)} with balanced classes"
     )
     numbers = {"cosine once": median(cosines[0]), "cosine often": median(cosines[1]), "balanced accuracy": balanced}
-    numbers |= {"accuracy once": median(accuracies[0]), "accuracy often": median(accuracies[1]), "times": max(groups)}
+    numbers |= {"accuracy once": median(accuracies[0]), "accuracy often": median(accuracies[1]), "times": times}
     return Judgement(subject, worst(verdicts), told, numbers)
 
 
@@ -247,6 +252,7 @@ STRONG = (
 SUBSETS = "Subsets of the training data stand for all of it, so the ratio ends at 500 in place of 1000 and infinity."
 MLP = "A multilayer perceptron stands for VGG and ResNet18, which take a GPU for so many runs."
 SEEDS = "The paper trains one network for each setting where we train three; verdicts are of their medians."
+NO_INFINITY = "R = infinity, training without any minority sample, is left out: a data set here holds every class."
 OWN = {"published": False, "recipe": {}, "measurements": 2, "decay of": {}}
 
 SCALES = {
@@ -281,7 +287,7 @@ SCALES = {
             "100 epochs stand for 350.",
             "VGG is left out.",
             SEEDS,
-            "Balanced classes to R = 1000; R = inf is not.",
+            NO_INFINITY,
         ),
         settings=OWN
         | {"published": True, "recipe": PUBLISHED | {"epochs": 100}, "width": 0}
@@ -296,7 +302,7 @@ SCALES = {
         scaled_down=(
             SEEDS,
             "FashionMNIST keeps its 28 x 28 pixels where the paper enlarges them to 32 x 32.",
-            "R = infinity, training without any minority sample, is left out: a data set here holds every class.",
+            NO_INFINITY,
             "Ratios between those of the paper, and weight decays other than 5e-4, were added.",
             "Channels are standardised by the data's own statistics, which depend on the ratio, not by fixed ones.",
         ),

@@ -8,8 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.records.study import Judgement
 from deepcollapse.studies.judging.criteria import middle, spearman
+from deepcollapse.studies.judging.exact import exactly, largest, rows_of, smallest
 from deepcollapse.studies.measured.table import computed
 from deepcollapse.studies.study import Computation, Task
 
@@ -86,47 +87,43 @@ def at_thresholds(setting: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- what is claimed of the model
 
 
-def _exact(holds: bool) -> Verdict:
-    return "holds" if holds else "fails"
-
-
 def balanced_classes(evidence: "Evidence") -> Judgement:
     """Whether all cosines of balanced classes are those of the simplex ETF."""
-    rows = _rows(evidence.table("thresholds"))
-    off, gap = (max(row[name] for row in rows) for name in ("off_etf", "gap"))
+    rows = rows_of(evidence.table("thresholds"))
+    off, gap = (largest([row[name] for row in rows], name) for name in ("off_etf", "gap"))
     told = f"cosines are {BALANCED:.4g} to {off:.1g}, with a certified gap of {gap:.1g} nat"
-    return Judgement(MODEL, _exact(max(off, gap) <= EXACT), told, {"largest distance": off, "gap": gap})
+    return Judgement(MODEL, exactly(max(off, gap) <= EXACT), told, {"largest distance": off, "gap": gap})
 
 
 def thresholds(evidence: "Evidence") -> Judgement:
     """Whether minority classifiers coincide above R0, and not below."""
-    rows = _rows(evidence.table("thresholds"))
-    apart, close = max(row["below"] for row in rows), min(row["above"] for row in rows)
+    rows = rows_of(evidence.table("thresholds"))
+    apart = largest([row["below"] for row in rows], "the cosine below R0")
+    close = smallest([row["above"] for row in rows], "the cosine above R0")
     told = ", ".join(f"{r['collapse_ratio']:.6g} (K_A {r['majority']}, E_H {r['budget']:g})" for r in rows)
     said = f"R0 = {told}; at 0.999 R0 the cosine is at most {apart:.4g}, at 1.001 R0 it is {close:.4g}"
     numbers = {f"R0, K_A {r['majority']}, E_H {r['budget']:g}": float(r["collapse_ratio"]) for r in rows}
-    return Judgement(MODEL, _exact(apart < 1 - 1e-6 and close > 1 - EXACT), said, numbers)
+    return Judgement(MODEL, exactly(apart < 1 - 1e-6 and close > 1 - EXACT), said, numbers)
 
 
 def smaller_budgets(evidence: "Evidence") -> Judgement:
     """Whether R0 falls with the budget of features, for each number of majority classes."""
-    groups = evidence.table("thresholds over budgets").groupby("majority")
+    table = evidence.table("thresholds over budgets")
+    largest(table["collapse_ratio"], "R0")
+    groups = table.groupby("majority")
     found = [spearman([*rows["budget"]], [*rows["collapse_ratio"]]) for _, rows in groups]
     told = f"correlation of budget and R0 {middle(found)} over {len(found)} numbers of majority classes"
-    return Judgement(MODEL, _exact(min(found) == 1), told, {"correlation": min(found)})
+    return Judgement(MODEL, exactly(min(found) == 1), told, {"correlation": min(found)})
 
 
 def repeated_samples(evidence: "Evidence") -> Judgement:
     """Whether minority classifiers coincide at R = 1000, and are as in balanced classes when seen R times as often."""
-    cosines = {row["times"]: row["cosine"] for row in _rows(evidence.table("model over-sampled"))}
-    off, before = abs(float(cosines[max(cosines)]) - BALANCED), float(cosines[1])
+    cosines = {row["times"]: row["cosine"] for row in rows_of(evidence.table("model over-sampled"))}
+    off = largest([abs(cosines[max(cosines)] - BALANCED)], "the cosine of repeated samples")
+    before = smallest([cosines[1]], "the cosine without repetition")
     told = f"at R = 1000 the cosine is {before:.4g}; seen 1000 times as often it is {BALANCED:.4g} to {off:.1g}"
     numbers = {"before": before, "distance from -1/(K-1)": off}
-    return Judgement(MODEL, _exact(off <= EXACT and before > 1 - EXACT), told, numbers)
-
-
-def _rows(table: "pandas.DataFrame") -> list[dict[str, Any]]:
-    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+    return Judgement(MODEL, exactly(off <= EXACT and before > 1 - EXACT), told, numbers)
 
 
 # ---------------------------------------------------------------- what is computed
