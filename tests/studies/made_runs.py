@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas
 
@@ -11,7 +12,7 @@ from deepcollapse.studies.study import Study
 from deepcollapse.training import Recipe
 
 
-def made_run(values: Mapping[tuple[str, str, str | None], float], **recipe) -> Finished:
+def made_run(values: Mapping[Any, float], **recipe) -> Finished:
     """A run that ended with these values of (measure, layer, split)."""
     rows = [(*what, value) for what, value in values.items()]
     records = pandas.DataFrame(rows, columns=pandas.Index(["measure", "layer", "split", "value"]))

@@ -3,18 +3,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy
-import pandas
 import pytest
 import torch
+from made_runs import judged, made_run
 from study_runs import as_json, run_changed, verdicts
 
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies.feng2022 import PUBLISHED, STUDY, recipes
 from deepcollapse.studies.judging.evidence import Evidence, Finished
-from deepcollapse.studies.measured.few_logits import explained_by_few
-from deepcollapse.training import Recipe
+from deepcollapse.studies.measured.few_logits import FEWEST_SAMPLES, explained_by_few, shares_of_classes
 
 SMOKE = STUDY.scales["smoke"]
+SUBJECT = "digits, mlp"  # of runs that are made by hand
 MEASURES = ["within_class_variability"]  # the study takes its own after training
 
 
@@ -97,24 +97,102 @@ def test_ranks_that_rise_fail(tmp_path, monkeypatch):
     assert verdicts(run_changed(STUDY, tmp_path / "s", rate=1e-30, epochs=1))["monotone"] == "fails"
 
 
-def test_a_rank_that_rises_for_one_seed_of_many_fails_and_none_at_all_is_not_tested(tmp_path):
-    def one(seed, rise):
-        sizes = [("blocks.0", 4.0), ("head.input", 4.0)]
-        rows = [("flattened_dimension", layer, size) for layer, size in sizes]
-        rows += [("jacobian_rank", layer, size) for layer, size in sizes] if rise is not None else []
-        rows += [("jacobian_rank_largest_rise", "all", rise)] if rise is not None else []
-        table = [dict(zip(("measure", "layer", "value"), row, strict=True)) for row in rows]
-        frame = pandas.DataFrame(table).assign(split="test", baseline=None, epoch=1, array=None)
-        return Finished(Recipe(seed=seed), tmp_path / str(seed), frame)
+def ranks(seed, rise, measure="jacobian_rank"):
+    """A run whose rank of that name rises by so much; one without any where that is None."""
+    found = {("flattened_dimension", layer, "test"): 4.0 for layer in ("blocks.0", "head.input")}
+    if rise is not None:
+        found |= {(measure, layer, "test"): 4.0 for layer in ("blocks.0", "head.input")}
+        found[f"{measure}_largest_rise", "all", "test"] = rise
+    return made_run(found, seed=seed)
 
-    def judged(rises):
-        claim = next(claim for claim in STUDY.claims if claim.id == "monotone")
-        return claim.judged(Evidence(SMOKE, [one(seed, rise) for seed, rise in enumerate(rises)]))
 
-    assert judged([0.0] * 5).verdict == "holds"
-    assert judged([0.0] * 9 + [1.0]).verdict == "fails"
-    assert judged([0.0, None, 0.0]).verdict == "holds"
-    assert judged([None] * 3).judgements[0].why == "the rank of no Jacobian was worked out"
+@pytest.mark.parametrize("measure", ["jacobian_rank", "partial_jacobian_rank_svd"])
+def test_a_rank_that_rises_for_one_seed_of_many_fails_and_none_or_few_are_not_tested(measure):
+    def found(*rises):
+        runs = [ranks(seed, rise, measure) for seed, rise in enumerate(rises)]
+        (one,) = judged(STUDY, "monotone", Evidence(SMOKE, runs)).values()
+        return one
+
+    assert found(*[0.0] * 5).verdict == "holds"
+    assert found(*[0.0] * 9, 1.0).verdict == "fails"
+    assert found(0.0, None, 0.0, 0.0).verdict == "holds"
+    assert found(None, None, None).why == "the rank of no Jacobian was worked out"
+    assert found(1.0).verdict == "fails"  # once is enough
+    for few in ((0.0,), (0.0, None, 0.0)):
+        assert found(*few).verdict == "not tested"
+        assert found(*few).why.endswith(f"at least 3 seeds, and {few.count(0.0)} came to their end")
+
+
+def test_few_of_one_rank_hide_no_rise_of_the_other_and_no_lack():
+    partial = [ranks(seed, 0.0, "partial_jacobian_rank_svd") for seed in range(3)]
+    assert judged(STUDY, "monotone", Evidence(SMOKE, [*partial, ranks(0, 0.0)]))[SUBJECT].verdict == "not tested"
+    assert judged(STUDY, "monotone", Evidence(SMOKE, [*partial, ranks(0, 1.0)]))[SUBJECT].verdict == "fails"
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "accuracy", "verdict"),
+    [
+        ((4.0, 4.0, 4.0), 0.9, "holds"),
+        ((4.1, 4.1, 4.1), 0.9, "fails"),
+        ((3.0, 4.0, 6.0), 0.9, "inconclusive"),
+        ((4.0, 4.0), 0.9, "not tested"),
+        ((1.0, 1.0, 1.0), 0.19, "fails"),  # less than twice that of guessing keeps nothing
+    ],
+)
+def test_few_dimensions_are_two_fifths_of_them(dimensions, accuracy, verdict, monkeypatch):
+    monkeypatch.setattr(Finished, "array", lambda self, *what: numpy.zeros(10))  # of ten classes
+
+    def run(seed, needed):
+        found = {("classification_dimension", "head.input", "test"): needed, ("accuracy", "network", "test"): accuracy}
+        return made_run(found | {("flattened_dimension", "head.input", "test"): 10.0}, seed=seed)
+
+    runs = [run(seed, needed) for seed, needed in enumerate(dimensions)]
+    assert judged(STUDY, "low", Evidence(SMOKE, runs))[SUBJECT].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("explained", "undefined", "verdict"),
+    [
+        ((0.5, 0.5, 0.5), 0.5, "holds"),
+        ((0.4, 0.4, 0.4), 0.0, "fails"),
+        ((0.4, 0.5, 0.6), 0.0, "inconclusive"),
+        ((0.4, 0.4, 0.4), 0.6, "not tested"),
+        ((1.0, 1.0), 0.0, "not tested"),
+    ],
+)
+def test_logits_are_told_from_few_for_half_of_the_classes(explained, undefined, verdict):
+    def run(seed, share):
+        shares = {"explained": share, "undefined": undefined}
+        return made_run({(f"share_of_logits_{what}", "head", "test"): of for what, of in shares.items()}, seed=seed)
+
+    runs = [run(seed, share) for seed, share in enumerate(explained)]
+    found = judged(STUDY, "deficit", Evidence(SMOKE, runs))[SUBJECT]
+    assert found.verdict == verdict
+    if undefined > 0.5:
+        assert found.why == (
+            "share of classes 0.4 (0.4 to 0.4); undefined in 0.6 (0.6 to 0.6) of them: more than half of the classes "
+            "have fewer than 30 test samples, or a logit that is the same for all"
+        )
+
+
+def test_classes_that_are_undefined_count_and_those_that_are_absent_do_not():
+    explained = torch.tensor([0.9, 0.1, *[torch.nan] * 8], dtype=torch.float64)
+    assert shares_of_classes(explained, torch.arange(10), 0.8) == (0.1, 0.8)
+    assert shares_of_classes(explained, torch.tensor([1, 0, 0, 5, 1]), 0.8) == pytest.approx((1 / 3, 1 / 3))
+    assert shares_of_classes(explained, torch.tensor([1, 0, 0, 5, 9]), 0.8, classes=5) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize(("samples", "undefined"), [(5, 1.0), (29, 1.0), (30, 0.0), (100, 0.0)])
+def test_noise_is_never_explained_however_few_samples_there_are(samples, undefined):
+    for seed in range(3):
+        noise = torch.randn(10 * samples, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        labels = torch.arange(10).repeat_interleave(samples)
+        assert shares_of_classes(explained_by_few(noise, labels), labels, 0.5) == (0.0, undefined)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_small_scales_test_on_thirty_samples_a_class(scale):
+    assert all((recipe.test_per_class or 0) >= FEWEST_SAMPLES for recipe in recipes(STUDY.scales[scale]))
 
 
 def test_few_logits_explain_a_combination_of_three_and_no_more():
@@ -137,8 +215,6 @@ def test_few_logits_explain_a_combination_of_three_and_no_more():
     assert explained(torch.randn(400, generator=generator, dtype=torch.float64))[0].item() < 0.1
     assert explained(torch.full((400,), 7.0, dtype=torch.float64))[0].isnan()
     assert explained(three)[1:].isnan().all()  # of which there are no samples
-    few = torch.randn(4, 5, generator=generator, dtype=torch.float64)
-    assert explained_by_few(few, torch.zeros(4, dtype=torch.int64))[0].isnan()  # any three others fit four samples
 
 
 def test_any_network_may_be_asked_for_at_any_scale():

@@ -13,7 +13,9 @@ from deepcollapse.records.study import Judgement
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import falls_with, median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.exact import never_above
 from deepcollapse.studies.judging.subjects import Runs, by_subject, each, together
+from deepcollapse.studies.measured.few_logits import FEWEST_SAMPLES
 from deepcollapse.studies.measured.layer_ranks import EXPLAINED, OTHERS, chain
 from deepcollapse.studies.measured.published_collapse import published
 from deepcollapse.studies.study import Scale, ScaleName, Study
@@ -71,7 +73,7 @@ def _by_depth(run: Finished, measure: str) -> list[tuple[int, float]]:
 
 
 def _monotone(subject: str, runs: Runs) -> Judgement:
-    parts = {}
+    parts, why = {}, ""
     for measure, name in RANKS.items():
         looked_at = [run for run in runs if _has(run, measure)]
         rises = [run.last(f"{measure}_largest_rise", "all", "test") for run in looked_at]
@@ -79,11 +81,14 @@ def _monotone(subject: str, runs: Runs) -> Judgement:
             ends = [[_by_depth(run, measure)[end][1] for run in looked_at] for end in (0, -1)]
             told = f"{middle(ends[0])} in the first layer, {middle(ends[1])} in the last, largest rise {max(rises):g}"
             numbers = {"largest rise": max(rises), "first": median(ends[0]), "last": median(ends[1])}
-            # What never rises has not risen once: no median over seeds.
-            parts[name] = Judgement(subject, "holds" if max(rises) <= 0 else "fails", told, numbers)
+            try:
+                verdict = never_above(rises)  # what never rises has not risen once: no median over seeds
+            except MissingEvidence as missing:
+                verdict, why = "not tested", f"{name}: {missing}"
+            parts[name] = Judgement(subject, verdict, told, numbers)
     if not parts:
         raise MissingEvidence("the rank of no Jacobian was worked out")
-    return together(subject, parts)
+    return replace(together(subject, parts), why=why)
 
 
 def _has(run: Finished, measure: str) -> bool:
@@ -118,8 +123,15 @@ def _chance(run: Finished) -> float:
 
 
 def _deficit(subject: str, runs: Runs) -> Judgement:
-    shares = [run.last("share_of_logits_explained", "head", "test") for run in runs]
-    told = f"share of classes {middle(shares)}"
+    shares, undefined = (
+        [run.last(f"share_of_logits_{what}", "head", "test") for run in runs] for what in ("explained", "undefined")
+    )
+    told = f"share of classes {middle(shares)}; undefined in {middle(undefined)} of them"
+    if max(undefined) > 0.5:
+        raise MissingEvidence(
+            f"{told}: more than half of the classes have fewer than {FEWEST_SAMPLES} test samples, or a logit that is "
+            "the same for all"
+        )
     return Judgement(subject, settled(shares, at_least=0.5), told, {"share": median(shares), "seeds": len(shares)})
 
 
@@ -133,8 +145,8 @@ CLAIMS = (
         "monotone",
         "The rank of a network as a function of its input never rises with depth.",
         "Exact rank of the Jacobian by the whole input (where it has at most 1024 coordinates) and by a patch of it, "
-        "in float64: no rise from any layer to the next at any input. Ranks by the published cut are numerical and "
-        "stand beside it without a verdict, as they may rise.",
+        "in float64: no rise from any layer to the next, at any input of at least 3 seeds. Ranks by the published cut "
+        "are numerical and stand beside it without a verdict, as they may rise.",
         _over(_monotone),
         "Theorem",
     ),
@@ -159,7 +171,8 @@ CLAIMS = (
         "deficit",
         "The logit of a class can be told from a few of the others.",
         "For at least half of the classes a combination of at most 3 other logits explains at least 80 % of the "
-        "variance of the logit, over test samples of the class.",
+        "variance of the logit, over the test samples of the class, 30 at least: of a class with fewer it explains "
+        "nothing, as any few logits fit them.",
         _over(_deficit),
         ours=True,
     ),

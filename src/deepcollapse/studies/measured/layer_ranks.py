@@ -13,7 +13,7 @@ from deepcollapse.measurement.jacobian import PartialJacobians, partial_jacobian
 from deepcollapse.measurement.perturbation import perturbed_dimensions
 from deepcollapse.records import Record
 from deepcollapse.studies.judging.evidence import HEAD_INPUT
-from deepcollapse.studies.measured.few_logits import explained_by_few
+from deepcollapse.studies.measured.few_logits import explained_by_few, shares_of_classes
 from deepcollapse.sweeps.trained import Trained
 
 INPUTS, COPIES = 5, 1000  # that ranks are averaged over, and perturbed copies of each; published: 1 to 100, and 5000
@@ -37,9 +37,10 @@ def ranks(trained: Trained) -> Iterator[Record]:
     kept += _of_layers(network, gathered.inputs())
     logits, labels = _logits(network, batches)
     explained = explained_by_few(logits, labels, OTHERS)
-    share = float((explained[~explained.isnan()] >= EXPLAINED).double().mean())
+    share, undefined = shares_of_classes(explained, labels, EXPLAINED)
     reference = trained.run.write_arrays("independence", {"explained_by_few": explained})["explained_by_few"]
     kept.append(_row("share_of_logits_explained", share, "head"))
+    kept.append(_row("share_of_logits_undefined", undefined, "head"))
     kept.append(Record(layer="head", measure="explained_by_few", array=reference, split="test"))
     for record in kept:
         yield replace(record, epoch=trained.recipe.epochs)
