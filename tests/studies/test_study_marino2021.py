@@ -1,16 +1,19 @@
 """Coded networks: the study's claims on digits, and that they fail without pruning and with random weights."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pandas
 import pytest
 import torch
-from study_runs import verdicts_on
+from made_runs import judged
+from study_runs import judgement_on, verdicts_on
 
 from deepcollapse.compression.storage.container import Container
 from deepcollapse.records.study import StudyRecord
 from deepcollapse.studies import marino2021
+from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.evidence import Evidence
 from deepcollapse.studies.marino2021 import SCALES, STUDY, recipes
 from deepcollapse.studies.measured import coded_networks
@@ -22,7 +25,27 @@ from deepcollapse.sweeps.engines.in_process import InProcess
 SMOKE = SCALES["smoke"]
 SETTING = Setting(device="cpu", threads=1, engine=InProcess())
 MLP = "digits, mlp"
+MEASURED = (
+    ("tiny", "shac"),
+    ("floor", "least_hac"),
+    ("floor", "shac"),
+    ("bound", "hac_of_bound"),
+    ("bound", "shac_of_bound"),
+    ("dot", "product_error"),
+)
 HALF = {"percents": (50.0,), "values": (32,), "protocol": {"epochs": 4, "sharing_epochs": 2}}
+
+
+# A row on a network that meets every criterion, and rows on matrices that do.
+ROW = {"dataset": "digits", "network": "mlp", "run": "a", "percent": 99.0, "values": 16, "quantiser": "shared"}
+ROW |= {"shac": 0.008, "whole": 0.05, "before": 0.9, "accuracy": 0.9, "drop": 0.0, "least_hac": 0.04, "nonzero": 0.01}
+ROW |= {"product_error": 0.0, "hac_of_bound": 0.5, "shac_of_bound": 0.5}
+
+
+def of_networks(claim, name, values):
+    """What is judged of networks alike but for this, one a seed."""
+    table = pandas.DataFrame([ROW | {name: value, "seed": seed} for seed, value in enumerate(values)])
+    return judged(STUDY, claim, Evidence(SMOKE, (), {"networks": table}))[MLP]
 
 
 def scale_of(**settings):
@@ -55,26 +78,13 @@ def test_a_small_network_keeps_its_accuracy_in_a_quarter_of_its_space(healthy, f
 def test_half_a_point_is_allowed_whatever_its_rounding():
     drop = 100 * (0.905 - 0.9)
     assert drop > 0.5  # ten of two thousand images
-    row = {"dataset": "digits", "network": "mlp", "run": "a", "percent": 99.0, "values": 16, "quantiser": "shared"}
-    row |= {"shac": 0.008, "whole": 0.05, "before": 0.905, "accuracy": 0.9}
     for lost, verdict in ((drop, "holds"), (0.55, "fails")):
-        table = pandas.DataFrame([row | {"drop": lost, "seed": seed} for seed in range(3)])
-        assert marino2021.CLAIMS[0].judged(Evidence(SMOKE, (), {"networks": table})).verdict == verdict
+        assert of_networks("tiny", "drop", [lost] * 3).verdict == verdict
 
 
 def test_what_one_data_set_lacks_hinders_no_other():
-    row = {"network": "mlp", "run": "a", "percent": 99.0, "values": 16, "quantiser": "shared", "product_error": 0.0}
-    row |= {
-        "shac": 0.008,
-        "whole": 0.05,
-        "before": 0.9,
-        "accuracy": 0.9,
-        "drop": 0.0,
-        "least_hac": 0.04,
-        "nonzero": 0.01,
-    }
     rows = [
-        row | {"dataset": name, "seed": seed} for name, seeds in (("mnist", 1), ("digits", 3)) for seed in range(seeds)
+        ROW | {"dataset": name, "seed": seed} for name, seeds in (("mnist", 1), ("digits", 3)) for seed in range(seeds)
     ]
     evidence = Evidence(SMOKE, (), {"networks": pandas.DataFrame(rows)})
 
@@ -89,6 +99,72 @@ def test_what_one_data_set_lacks_hinders_no_other():
     ]
 
 
+@pytest.mark.parametrize(
+    ("claim", "name", "values", "verdict"),
+    [
+        ("tiny", "shac", [0.01] * 3, "holds"),
+        ("tiny", "shac", [0.0101] * 3, "fails"),
+        ("tiny", "shac", [0.0093, 0.0098, 0.0107], "inconclusive"),
+        ("tiny", "shac", [0.01] * 2, "not tested"),
+        ("tiny", "drop", [0.2, 0.4, 1.0], "inconclusive"),
+        ("floor", "least_hac", [0.04, 1 / 32], "holds"),
+        ("floor", "least_hac", [0.04, 0.0312], "fails"),
+        ("floor", "shac", [0.04, 1 / 32], "fails"),
+        ("bound", "hac_of_bound", [0.5, 1.0], "holds"),
+        ("bound", "hac_of_bound", [1.001, 0.5], "fails"),
+        ("bound", "shac_of_bound", [0.5, 1.0], "holds"),
+        ("bound", "shac_of_bound", [1.001, 0.5], "fails"),
+        ("dot", "product_error", [0.0, 1e-5], "holds"),
+        ("dot", "product_error", [1.01e-5, 0.0], "fails"),
+        *((claim, name, [0.0, numpy.nan, 0.0], "not tested") for claim, name in MEASURED),
+        *((claim, name, [numpy.nan, 0.0, 0.0], "not tested") for claim, name in MEASURED),
+    ],
+)
+def test_networks_are_held_to_each_criterion(claim, name, values, verdict):
+    assert of_networks(claim, name, values).verdict == verdict
+
+
+def test_a_setting_that_is_small_enough_is_not_undone_by_one_that_may_be():
+    found = {90.0: (0.0093, 0.0098, 0.0107), 99.0: (0.009, 0.009, 0.009)}
+    rows = [
+        ROW | {"percent": percent, "seed": seed, "shac": size}
+        for percent, sizes_of in found.items()
+        for seed, size in enumerate(sizes_of)
+    ]
+    one = judged(STUDY, "tiny", Evidence(SMOKE, (), {"networks": pandas.DataFrame(rows)}))[MLP]
+    assert (one.verdict, one.numbers["shac"]) == ("holds", 0.009)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({"hac": 0.5}, "holds"),
+        ({"hac": 0.501}, "fails"),
+        ({"shac": 0.401}, "fails"),
+        ({"hac": numpy.nan}, "not tested"),
+        ({"shac_bound": numpy.nan}, "not tested"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_matrices_are_held_to_their_bounds(changed, verdict, first):
+    row = {"hac": 0.2, "hac_bound": 0.5, "shac": 0.1, "shac_bound": 0.4}
+    rows = [row | changed, row] if first else [row, row | changed]
+    found = judged(STUDY, "bound", Evidence(SMOKE, (), {"matrices": pandas.DataFrame(rows)}))
+    assert found["matrices of 1024 x 1024"].verdict == verdict
+
+
+@pytest.mark.parametrize("claim", ["floor", "bound"])
+def test_what_holds_of_matrices_says_nothing_of_networks(claim):
+    rows = [sizes({"side": 256, "values": 16, "share": share}) for share in (0.01, 0.05, 0.2, 1.0)]
+    table = pandas.DataFrame([{"side": 256, "values": 16, **row} for row in rows])
+    found = judged(STUDY, claim, Evidence(SMOKE, (), {"matrices": table}))
+    assert [(subject, one.verdict) for subject, one in found.items()] == [
+        ("matrices of 1024 x 1024", "holds"),
+        ("networks", "not tested"),
+    ]
+    assert found["networks"].why == "nothing was computed for 'networks' at this scale"
+
+
 def test_half_of_a_small_network_is_not_tiny(healthy):
     assert verdicts_on(healthy, MLP)["tiny"] == "fails"
     assert verdicts_on(healthy, MLP)["floor"] == "fails"  # sHAC of half the weights takes more than 1/32
@@ -100,7 +176,7 @@ def test_without_pruning_and_with_many_levels_nothing_is_saved(tmp_path, a_quart
     scale = scale_of(percents=(0.0,), values=(2**16,))
     record = reproduce(STUDY, tmp_path, scale=scale, setting=SETTING)
     assert verdicts_on(record, MLP)["tiny"] == "fails"
-    assert next(iter(record.claims[0].judgements)).numbers["occupancy"] > 1
+    assert (judgement_on(record, "tiny", MLP).numbers["occupancy"] or 0) > 1
 
 
 def test_random_weights_at_the_same_sparsity_lose_the_accuracy(tmp_path, monkeypatch, a_quarter):
@@ -110,7 +186,7 @@ def test_random_weights_at_the_same_sparsity_lose_the_accuracy(tmp_path, monkeyp
         network, masks = whole(self, percent)
         generator = numpy.random.default_rng(0)
         for name, mask in masks.items():
-            weight = network.get_submodule(name).weight
+            weight: Any = network.get_submodule(name).weight
             kept = torch.from_numpy(mask)
             with torch.no_grad():
                 weight[kept] = weight[kept][torch.from_numpy(generator.permutation(int(kept.sum())))]
@@ -118,7 +194,7 @@ def test_random_weights_at_the_same_sparsity_lose_the_accuracy(tmp_path, monkeyp
 
     monkeypatch.setattr(Pruning, "pruned", shuffled)
     record = reproduce(STUDY, tmp_path, scale=scale_of(), setting=SETTING)
-    numbers = record.claims[0].judgements[0].numbers
+    numbers: Any = judgement_on(record, "tiny", MLP).numbers
     assert verdicts_on(record, MLP)["tiny"] == "fails"
     assert numbers["shac"] < 0.25
     assert numbers["drop"] > 5
@@ -163,6 +239,11 @@ def test_hac_below_its_floor_would_be_seen():
     assert marino2021._crossing("matrices", table).verdict == "holds"
     table[0]["hac"] = 0.03
     assert marino2021._crossing("matrices", table).verdict == "fails"
+    for row in table[0], table[-1]:
+        row["hac"] = numpy.nan
+        with pytest.raises(MissingEvidence):
+            marino2021._crossing("matrices", table)
+        row["hac"] = 0.04
 
 
 @pytest.mark.parametrize("scale", ["laptop", "gpu", "paper"])

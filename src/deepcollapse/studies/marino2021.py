@@ -15,6 +15,7 @@ from deepcollapse.studies.charts.coded import show
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
 from deepcollapse.studies.judging.criteria import median, middle, settled, worst
 from deepcollapse.studies.judging.evidence import Evidence
+from deepcollapse.studies.judging.exact import Rows, exactly, largest, rows_of, smallest
 from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.measured.coded_matrices import SIDE, matrices
 from deepcollapse.studies.measured.table import computed
@@ -29,7 +30,7 @@ TINY, POINTS = 0.01, 0.5 + 1e-9  # differences of accuracies are rounded
 HAC_FLOOR = 1 / 32
 ROUNDING = 1e-5  # of float32 sums over some thousand products, relative to the sum of their magnitudes
 NETWORKS, MATRICES = "networks", "matrices"
-Rows = list[dict[str, Any]]
+HAC, SHAC = ("hac", "HAC"), ("shac", "sHAC")
 # ---------------------------------------------------------------- what is trained and computed
 
 
@@ -88,14 +89,9 @@ COMPUTATIONS = (Computation(NETWORKS, networks), Computation(MATRICES, matrices)
 def subjects(evidence: Evidence) -> dict[str, Rows]:
     """The rows of each data set with each network."""
     found: dict[str, Rows] = {}
-    for row in rows(evidence.table(NETWORKS)):
+    for row in rows_of(evidence.table(NETWORKS)):
         found.setdefault(f"{row['dataset']}, {row['network']}", []).append(row)
     return found
-
-
-def rows(table: "pandas.DataFrame") -> Rows:
-    """A table as a list of rows."""
-    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
 def of_networks(judge: Callable[[str, Rows], Judgement]) -> Callable[[Evidence], Iterable[Judgement]]:
@@ -106,14 +102,17 @@ def of_networks(judge: Callable[[str, Rows], Judgement]) -> Callable[[Evidence],
 def of_matrices_and_networks(
     of_matrices: Callable[[str, Rows], Judgement], judge: Callable[[str, Rows], Judgement]
 ) -> Callable[[Evidence], Iterable[Judgement]]:
-    """A judge of the matrices, and of networks where any were coded; neither hinders the other."""
+    """A judge of the matrices and of networks; what one of them lacks hinders not the other."""
 
     def judged(evidence: Evidence) -> Iterable[Judgement]:
         yield from each_group(
-            {f"matrices of {SIDE} x {SIDE}": evidence}, lambda subject, e: of_matrices(subject, rows(e.table(MATRICES)))
+            {f"matrices of {SIDE} x {SIDE}": evidence},
+            lambda subject, whole: of_matrices(subject, rows_of(whole.table(MATRICES))),
         )
-        if NETWORKS in evidence.tables:
+        try:
             yield from each_group(subjects(evidence), judge)
+        except MissingEvidence as missing:  # what bounds matrices says nothing of networks
+            yield Judgement("networks", "not tested", "", why=str(missing))
 
     return judged
 
@@ -122,11 +121,15 @@ def _tiny(subject: str, own: Rows) -> Judgement:
     groups: dict[tuple[Any, ...], Rows] = {}
     for row in own:
         groups.setdefault((row["percent"], row["values"], row["quantiser"]), []).append(row)
-    small = {key: found for key, found in groups.items() if settled(_of(found, "shac"), at_most=TINY) == "holds"}
+    largest(_of(own, "shac"), "what sHAC takes")
+    sizes: dict[tuple[Any, ...], Verdict] = {
+        key: settled(_of(found, "shac"), at_most=TINY) for key, found in groups.items()
+    }
+    small = {key: found for key, found in groups.items() if sizes[key] == "holds"}
     if not small:
-        least = min(groups.values(), key=lambda found: median(_of(found, "shac")) or 1.0)
+        best, least = min(groups.items(), key=lambda item: median(_of(item[1], "shac")) or 0.0)
         told = f"sHAC takes {middle([100 * value for value in _of(least, 'shac')])} % at the least"
-        return Judgement(subject, "fails", told, {"occupancy": median(_of(least, "shac"))}, runs=_runs(own))
+        return Judgement(subject, sizes[best], told, {"occupancy": median(_of(least, "shac"))}, runs=_runs(own))
     # The mildest of those that are small enough: chosen by size, never by test accuracy.
     (percent, values, quantiser), found = max(small.items(), key=lambda item: median(_of(item[1], "shac")) or 0.0)
     drops = _of(found, "drop")
@@ -148,18 +151,15 @@ def _runs(found: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["run"] for row in found))
 
 
-def _verdict(holds: bool) -> Verdict:
-    return "holds" if holds else "fails"
-
-
 def _floor(subject: str, own: Rows) -> Judgement:
-    hac, sparsest = min(_of(own, "least_hac")), min(own, key=lambda row: row["shac"])
+    hac, shac = (smallest(_of(own, name), f"what {form} takes") for name, form in (("least_hac", "HAC"), SHAC))
+    nonzero = next(row["nonzero"] for row in own if row["shac"] == shac)
     told = (
-        f"HAC takes {100 * hac:.4g} % of a layer at the least; sHAC {100 * sparsest['shac']:.3g} % of all at "
-        f"{100 * sparsest['nonzero']:.3g} % non-zeros"
+        f"HAC takes {100 * hac:.4g} % of a layer at the least; sHAC {100 * shac:.3g} % of all at "
+        f"{100 * nonzero:.3g} % non-zeros"
     )
-    numbers = {"hac": hac, "shac": sparsest["shac"], "nonzero": sparsest["nonzero"]}
-    return Judgement(subject, _verdict(hac >= HAC_FLOOR > sparsest["shac"]), told, numbers, runs=_runs(own))
+    numbers = {"hac": hac, "shac": shac, "nonzero": nonzero}
+    return Judgement(subject, exactly(hac >= HAC_FLOOR > shac), told, numbers, runs=_runs(own))
 
 
 def _crossing(subject: str, found: Rows) -> Judgement:
@@ -171,10 +171,10 @@ def _crossing(subject: str, found: Rows) -> Judgement:
         surely_sparse = [row["nonzero"] for row in own if row["shac_most"] < row["hac_least"]]
         surely_dense = [row["nonzero"] for row in own if row["hac_most"] < row["shac_least"]]
         low, high = max(surely_sparse, default=0.0), min(surely_dense, default=1.0)
-        hac = min(row["hac"] for row in own)
+        hac, shac = (smallest(_of(own, name), f"what {form} takes") for name, form in (HAC, SHAC))
         one_switch = sparse == [row["nonzero"] for row in own if row["nonzero"] <= last]
-        floor = hac >= HAC_FLOOR > min(row["shac"] for row in own)
-        verdicts.append(_verdict(one_switch and floor and low <= last < high))
+        floor = hac >= HAC_FLOOR > shac
+        verdicts.append(exactly(one_switch and floor and low <= last < high))
         told.append(f"{values} values: sHAC is smaller up to {last:.3g} (bounds: {low:.3g} to {high:.3g})")
         numbers |= {f"{values} values: crossing": last, f"{values} values: least HAC": hac}
     said = "share of non-zeros; " + "; ".join(told)
@@ -182,21 +182,23 @@ def _crossing(subject: str, found: Rows) -> Judgement:
 
 
 def _bound_of_matrices(subject: str, found: Rows) -> Judgement:
-    most = max(row[form] / row[f"{form}_bound"] for row in found for form in ("hac", "shac"))
+    most = largest(
+        [row[form] / row[f"{form}_bound"] for row in found for form in ("hac", "shac")], "a size over its bound"
+    )
     told = f"sizes are at most {most:.4g} of their bounds over {len(found)} matrices"
-    return Judgement(subject, _verdict(most <= 1), told, {"size over bound": most})
+    return Judgement(subject, exactly(most <= 1), told, {"size over bound": most})
 
 
 def _bound(subject: str, own: Rows) -> Judgement:
-    most = {form: max(_of(own, f"{form}_of_bound")) for form in ("hac", "shac")}
+    most = {form: largest(_of(own, f"{form}_of_bound"), f"{name} over its bound") for form, name in (HAC, SHAC)}
     told = f"HAC takes at most {most['hac']:.4g} and sHAC {most['shac']:.4g} of its bound, of every layer"
-    return Judgement(subject, _verdict(max(most.values()) <= 1), told, most, runs=_runs(own))
+    return Judgement(subject, exactly(max(most.values()) <= 1), told, most, runs=_runs(own))
 
 
 def _dot(subject: str, own: Rows) -> Judgement:
-    error = max(_of(own, "product_error"))
+    error = largest(_of(own, "product_error"), "the error of a product")
     told = f"products differ by at most {error:.2g} of |x| |W| from dense ones in float64, in HAC and sHAC"
-    return Judgement(subject, _verdict(error <= ROUNDING), told, {"error": error}, runs=_runs(own))
+    return Judgement(subject, exactly(error <= ROUNDING), told, {"error": error}, runs=_runs(own))
 
 
 CLAIMS = (
