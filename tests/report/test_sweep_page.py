@@ -65,7 +65,7 @@ def test_the_top_says_what_varies_and_how_the_runs_stand(seen):
 def test_the_headline_names_the_best_combinations(seen):
     # Accuracy peaks where decay is 0.001, and variability falls with decay and with the rate.
     assert seen.one("p.verdict").text == (
-        "Highest accuracy (test): 90.2 % at rate 0.01, decay 0.001, median of 2 runs. "
+        "Highest accuracy (test): 90.2 % at rate 0.01, decay 0.001, and at 1 other, median of 2 runs. "
         "Lowest NC1: within-class variability: 0.00199 at rate 0.1, decay 0.01."
     )
 
@@ -224,6 +224,14 @@ def test_a_single_recipe_is_a_page_without_choices(tmp_path):
     seen = tree(own(tmp_path / "s"))
     assert seen.texts("h2") == ["Every combination", "Settings"]
     assert seen.one("p.lead").text == "1 run."
+    told = "1 run is done, of one combination of settings: it takes two to compare."
+    assert seen.one("p.verdict").text == told
+
+
+def test_seeds_alone_are_nothing_to_compare(tmp_path):
+    make_sweep(tmp_path / "s", failed=[2], seed=range(3))
+    told = "2 runs are done, of one combination of settings: it takes two to compare."
+    assert tree(own(tmp_path / "s")).one("p.verdict").text == told
 
 
 def test_before_any_run_is_done_the_page_says_so(tmp_path):

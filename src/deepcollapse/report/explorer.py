@@ -103,4 +103,6 @@ def _numeric(values: Sequence[Any]) -> bool:
 
 
 def _short(value: float | int | None) -> float | int | None:
-    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+    return (
+        None if value is None or not math.isfinite(value) else float(f"{value:.9g}")
+    )  # shown in 3 or 4 digits: none may change

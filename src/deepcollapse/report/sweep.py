@@ -62,11 +62,19 @@ def _top(sweep: SweepRuns, name: str) -> str:
     lead = f"{count} run{'' if count == 1 else 's'}. {differ if count > 1 else ''}"
     best = [sentence for measure in sweep.measures if (sentence := _best(sweep, measure))]
     kind = "fell" if best else "stayed"
-    told = " ".join(best) or "No run is done yet: there is nothing to compare."
+    told = " ".join(best) or _nothing_to_compare(sweep)
     return (
         f'<h1>Sweep {html.escape(name)}</h1><p class="lead">{html.escape(lead.strip())}</p>{_strip(sweep)}'
         f'<p class="verdict {kind}">{html.escape(told)}</p>'
     )
+
+
+def _nothing_to_compare(sweep: SweepRuns) -> str:
+    done = sweep.counts()["done"]
+    if not done:
+        return "No run is done yet: there is nothing to compare."
+    are = "run is" if done == 1 else "runs are"
+    return f"{done} {are} done, of one combination of settings: it takes two to compare."
 
 
 def _strip(sweep: SweepRuns) -> str:
@@ -91,7 +99,9 @@ def _best(sweep: SweepRuns, measure: Measure) -> str:
     value, settings, runs = _BEST[measure.key](medians, key=lambda one: one[0])
     word = "Highest" if _BEST[measure.key] is max else "Lowest"
     median = f", median of {runs} runs" if runs > 1 else ""
-    return f"{word} {measure.title}: {in_words(measure, value)} at {_at(settings)}{median}."
+    others = sum(other == value for other, *_ in medians) - 1
+    alike = f", and at {others} other{'s' if others > 1 else ''}" if others else ""
+    return f"{word} {measure.title}: {in_words(measure, value)} at {_at(settings)}{alike}{median}."
 
 
 def _at(settings: dict[str, Any]) -> str:
