@@ -41,7 +41,8 @@ A study is one file in `src/deepcollapse/studies/`: recipes, what is measured of
 *claims*: sentences of the paper, each with a criterion that is fixed in code before anything runs. The page shows a
 verdict for each, with its numbers: **holds**, **fails**, **inconclusive** (the seeds do not settle it) or **not
 tested** (this scale lacks what it needs, and says what). A claim that fails here is shown failing. *Ours* marks a
-criterion that is this project's reading of a qualitative sentence.
+criterion that is wholly this project's reading of a qualitative sentence, or a question of its own. In the others, too,
+what *falls* and *rises* ask for (below), and limits that stand in no paper, are our reading.
 
 **What decides.** A statistic is worked out for each seed. Where the middle half of the seeds lies within the criterion
 the claim holds; where it lies outside, it fails; otherwise the seeds do not settle it. *Falls* over epochs: from the

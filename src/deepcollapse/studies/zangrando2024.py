@@ -238,6 +238,7 @@ CLAIMS = (
         "relative distance to rank K(classes) stays (at least half of what it was, and 0.2), that to rank K(modes) is "
         "at most 0.01, and so is its bound.",
         judge_modes,
+        ours=True,
     ),
 )  # fmt: skip
 

@@ -1,11 +1,15 @@
 """Collapse over the epochs of training: what is measured of it, and the figures that show it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
-from deepcollapse.records.charts import Axis, Chart
+from deepcollapse.records.charts import Axis, Chart, Table
 from deepcollapse.studies.charts.three_classes import three_classes
+from deepcollapse.studies.judging.claim import MissingEvidence
+from deepcollapse.studies.judging.criteria import median
 from deepcollapse.studies.judging.subjects import Runs
-from deepcollapse.studies.judging.terminal_phase import Quantity, at_onset_and_end, over_epochs
+from deepcollapse.studies.judging.terminal_phase import Quantity, at_onset_and_end, onset_and_end, over_epochs
+from deepcollapse.studies.measured.published_collapse import accuracy_of
 
 NC1 = Quantity("NC1", "within_class_variability")
 NORMS = (Quantity("class means", "equinorm_means"), Quantity("classifiers", "equinorm_classifier", "head"))
@@ -54,3 +58,31 @@ def _over_epochs(
 ) -> Iterable[Chart]:
     for title, quantities, y, figure, says in charts:
         yield over_epochs(title, subjects, quantities, y, figure=figure, says=says)
+
+
+def accuracy_table(subjects: Mapping[str, Runs]) -> Table:
+    """Table 1: test accuracy in per cent at TPT onset and at the end, beside what the paper has."""
+    rows = []
+    for subject, runs in subjects.items():
+        pairs = _accuracies(runs)
+        onset, end = (median([100 * pair[side] for pair in pairs]) for side in (0, 1))
+        paper = accuracy_of(runs[0].recipe.dataset, runs[0].recipe.network)
+        theirs = (paper.onset, paper.end, round(paper.end - paper.onset, 2)) if paper else (None, None, None)
+        change = None if onset is None or end is None else end - onset
+        rows.append((subject, len(pairs), *map(_rounded, (onset, end, change)), *theirs))
+    columns = ("data, network", "seeds", "TPT onset", "end", "change", "paper: onset", "paper: end", "paper: change")
+    said = "Per cent, medians over seeds. Published values stand where the paper trained that network on that data set."
+    return Table("Test accuracy at TPT onset and at the end", columns, rows, "Table 1", said)
+
+
+def _accuracies(runs: Runs) -> list[tuple[float, float]]:
+    """Test accuracies at TPT onset and at the end, of the runs that have both."""
+    pairs = []
+    for run in runs:
+        with suppress(MissingEvidence):
+            pairs += [onset_and_end(run, ACCURACY)] if run.onset is not None else []
+    return pairs
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
