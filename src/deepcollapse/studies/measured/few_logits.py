@@ -8,7 +8,8 @@ from deepcollapse.geometry.independence import independence_deficit
 
 STEPS, STEP = 16, 0.5  # penalties, from the one that leaves no predictor down, and the factor between them
 
-# Samples of a class: three logits of noise explain most of the variance of five, and hardly a third of that of 30.
+# Samples of a class. Three of nine logits of noise explain all of the variance of 5 samples, in the median 0.7 of that
+# of 10, and 0.23 of that of 30, 0.42 at most.
 FEWEST_SAMPLES = 30
 CLASSES = 100
 
