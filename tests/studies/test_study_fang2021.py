@@ -192,7 +192,7 @@ def test_networks_are_judged_where_nothing_is_known_of_the_model(kept):
 def test_four_ratios_are_too_few_to_follow(kept):
     claim = next(claim for claim in fang2021.CLAIMS if claim.id == "rise")
     (found,) = claim.judged(Evidence(SMOKE, [run for run in kept[0].runs if run.recipe.ratio != 8])).judgements
-    assert (found.verdict, found.why) == ("not tested", "the criterion is for at least 5 class ratios, and 4 came")
+    assert (found.verdict, found.why) == ("not tested", "the criterion is for at least 5 class ratios, and 4 came out")
 
 
 @pytest.mark.parametrize("scale", ["laptop", "gpu", "paper"])

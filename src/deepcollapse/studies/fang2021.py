@@ -105,17 +105,23 @@ def _network_etf(scale: Scale, subject: str, runs: Runs) -> Judgement:
 
 
 def _rise(scale: Scale, subject: str, runs: Runs) -> Judgement:
-    correlations = []
-    for own in by_seed([run for found in of_ratios(scale, runs).values() for run in found]).values():
-        points = [(run.recipe.ratio, minority_cosine(run)) for run in own]
-        points = [(ratio, cosine) for ratio, cosine in points if cosine == cosine]
-        if len(points) < FEWEST_VALUES:
-            raise MissingEvidence(f"the criterion is for at least {FEWEST_VALUES} class ratios, and {len(points)} came")
-        correlations.append(spearman([ratio for ratio, _ in points], [cosine for _, cosine in points]))
+    chosen = [run for found in of_ratios(scale, runs).values() for run in found]
+    correlations = _with_cosine(chosen, "ratio", "class ratios")
     first, last = (median(cosines) for cosines in _ends(scale, runs, minority_cosine))
     told = f"correlation of cosine and ratio {middle(correlations)}; cosine from {_three(first)} to {_three(last)}"
     numbers = {"correlation": median(correlations), "first": first, "last": last, "seeds": len(correlations)}
     return Judgement(subject, settled(correlations, at_least=0.9), told, numbers)
+
+
+def _with_cosine(runs: Runs, setting: str, called: str) -> list[float]:
+    """The rank correlation of minority cosine and a setting for each seed, over what has a cosine."""
+    found = []
+    for own in by_seed(runs).values():
+        points = [(getattr(run.recipe, setting), cosine) for run in own if (cosine := minority_cosine(run)) == cosine]
+        if len(points) < FEWEST_VALUES:
+            raise MissingEvidence(f"the criterion is for at least {FEWEST_VALUES} {called}, and {len(points)} came out")
+        found.append(spearman([at for at, _ in points], [cosine for _, cosine in points]))
+    return found
 
 
 def _ends(scale: Scale, runs: Runs, measured: Callable[[Finished], float]) -> tuple[list[float], list[float]]:
@@ -158,13 +164,7 @@ def _accuracy(scale: Scale, subject: str, runs: Runs) -> Judgement:
 
 def _network_decay(scale: Scale, subject: str, runs: Runs) -> Judgement:
     chosen = of_decays(scale, runs)
-    correlations = []
-    for own in by_seed(chosen).values():
-        points = [(run.recipe.decay, minority_cosine(run)) for run in own]
-        points = [(decay, cosine) for decay, cosine in points if cosine == cosine]
-        if len(points) < FEWEST_VALUES:
-            raise MissingEvidence(f"the criterion is for at least {FEWEST_VALUES} decays, and {len(points)} came out")
-        correlations.append(spearman([decay for decay, _ in points], [cosine for _, cosine in points]))
+    correlations = _with_cosine(chosen, "decay", "decays")
     cosines = ", ".join(
         f"{_three(median([*map(minority_cosine, found)]))} at {decay:g}"
         for decay, found in over(chosen, "decay").items()
