@@ -14,8 +14,9 @@ from deepcollapse.records.study import Judgement, StudyRecord
 from deepcollapse.studies import find
 from deepcollapse.studies.judging.deep_claims import judge_beyond, judge_dnc2
 from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.judging.relu_heads import judge_real
 from deepcollapse.studies.measured.deep_descents import DeepModel, by_group, descents
-from deepcollapse.studies.measured.relu_heads import judge_real, recipes
+from deepcollapse.studies.measured.relu_heads import recipes
 from deepcollapse.studies.reproduce import reproduce
 from deepcollapse.studies.study import Scale, Task
 from deepcollapse.studies.sukenik2024 import STUDY

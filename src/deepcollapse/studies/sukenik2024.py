@@ -24,8 +24,9 @@ from deepcollapse.studies.judging.deep_claims import (
     judge_two,
     judge_width,
 )
+from deepcollapse.studies.judging.relu_heads import judge_real
 from deepcollapse.studies.measured.deep_descents import DeepModel, descents, graph, seconds, watched
-from deepcollapse.studies.measured.relu_heads import Heads, judge_real, recipes
+from deepcollapse.studies.measured.relu_heads import Heads, recipes
 from deepcollapse.studies.study import Computation, Scale, Study
 
 # ------------------------------------------------------------- claims
