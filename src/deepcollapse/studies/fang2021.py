@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.records.study import Judgement, Verdict, worst
 from deepcollapse.studies.charts.minority import show
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import FEWEST_VALUES, exceeds, median, middle, settled, spearman, worst
+from deepcollapse.studies.judging.criteria import FEWEST_VALUES, exceeds, median, middle, settled, spearman
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.judging.subjects import by_subject, each
@@ -207,6 +207,7 @@ CLAIMS = (
         "With balanced classes, classifiers and class means are a simplex ETF.",
         "Model: all cosines -1/(K-1) to 1e-9. Network at R = 1: mean |cos + 1/(C-1)| of the classifier at most 0.1.",
         beside_model(model.balanced_classes, _network_etf),
+        ours=True,
     ),
     Claim(
         "rise",
@@ -214,18 +215,21 @@ CLAIMS = (
         "Mean cosine of minority classifiers rises with the class ratio R: rank correlation at least 0.9 over at least "
         "5 ratios.",
         lambda evidence: with_networks(evidence, _rise),
+        ours=True,
     ),
     Claim(
         "threshold",
         "Beyond a finite ratio they coincide.",
         "Model: cosine below 1 just below the exact R0, and 1 just above. Network: cosine at the largest R >= 0.9.",
         beside_model(model.thresholds, _network_threshold),
+        ours=True,
     ),
     Claim(
         "accuracy",
         "Test accuracy of minority classes falls towards zero.",
         "Minority accuracy at the largest R at most half of its value at R = 1.",
         lambda evidence: with_networks(evidence, _accuracy),
+        ours=True,
     ),
     Claim(
         "decay",
@@ -241,6 +245,7 @@ CLAIMS = (
         "Model: cosine back at -1/(K-1) to 1e-9. Network: minority cosine falls and minority test accuracy rises "
         "beyond the spread over seeds; how far accuracy stays below that of balanced classes is shown.",
         beside_model(model.repeated_samples, _network_oversampled),
+        ours=True,
     ),
 )
 

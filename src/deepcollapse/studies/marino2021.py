@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.records.study import Judgement, Verdict, worst
 from deepcollapse.studies.charts.coded import show
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.criteria import median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence
 from deepcollapse.studies.judging.exact import Rows, exactly, largest, rows_of, smallest
 from deepcollapse.studies.judging.of_tables import each_group

@@ -16,7 +16,7 @@ from typing import Any
 import pandas
 
 from deepcollapse.records import Record
-from deepcollapse.records.study import Judgement
+from deepcollapse.records.study import Judgement, worst
 from deepcollapse.studies.charts.over_decay import (
     CUT,
     CUT_TO_K,
@@ -24,7 +24,7 @@ from deepcollapse.studies.charts.over_decay import (
     show,
 )
 from deepcollapse.studies.judging.claim import Claim, MissingEvidence
-from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.criteria import median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.over_settings import alive, all_fall, points
 from deepcollapse.studies.judging.stationary_points import bounded, of_stationary, proportional

@@ -12,7 +12,6 @@ import numpy
 from scipy import stats
 
 from deepcollapse.records.study import Judgement, Verdict
-from deepcollapse.records.study import worst as worst
 from deepcollapse.studies.judging.claim import MissingEvidence
 
 FEWEST_SEEDS = 3

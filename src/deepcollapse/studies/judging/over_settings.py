@@ -8,8 +8,8 @@ from functools import partial
 import numpy
 
 from deepcollapse.records.charts import Curve
-from deepcollapse.records.study import Judgement
-from deepcollapse.studies.judging.criteria import falls_with, median, middle, spearman, worst
+from deepcollapse.records.study import Judgement, worst
+from deepcollapse.studies.judging.criteria import falls_with, median, middle, spearman
 from deepcollapse.studies.judging.evidence import Finished
 
 Points = Mapping[int, Sequence[tuple[float, float]]]

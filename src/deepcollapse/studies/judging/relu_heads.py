@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deepcollapse.records.study import Judgement, Verdict
+from deepcollapse.records.study import Judgement, Verdict, worst
 from deepcollapse.studies.judging.claim import MissingEvidence
-from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.studies.judging.criteria import median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.subjects import Runs, by_subject, each
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy
 import pandas
 
-from deepcollapse.records.study import Judgement
+from deepcollapse.records.study import Judgement, worst
 from deepcollapse.studies.judging.claim import MissingEvidence
-from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, FEWEST_VALUES, median, middle, settled, worst
+from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, FEWEST_VALUES, median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence
 from deepcollapse.studies.judging.of_tables import each_group
 from deepcollapse.studies.measured.stationary_networks import BOUNDS

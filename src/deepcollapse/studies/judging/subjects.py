@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from deepcollapse.records.study import Judgement
-from deepcollapse.studies.judging.criteria import worst
+from deepcollapse.records.study import Judgement, worst
 from deepcollapse.studies.judging.evidence import Evidence, Finished
 from deepcollapse.studies.judging.of_tables import each_group
 

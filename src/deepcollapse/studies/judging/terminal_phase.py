@@ -9,9 +9,9 @@ import numpy
 import pandas
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Panel
-from deepcollapse.records.study import Judgement
+from deepcollapse.records.study import Judgement, worst
 from deepcollapse.studies.judging.claim import MissingEvidence
-from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, median, middle, settled, spearman, worst
+from deepcollapse.studies.judging.criteria import FEWEST_SEEDS, median, middle, settled, spearman
 from deepcollapse.studies.judging.evidence import HEAD_INPUT, Finished
 from deepcollapse.studies.judging.subjects import Runs, common, together
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from deepcollapse.records.study import Judgement
-from deepcollapse.studies.judging.criteria import median, middle, settled, worst
+from deepcollapse.records.study import Judgement, worst
+from deepcollapse.studies.judging.criteria import median, middle, settled
 from deepcollapse.studies.judging.evidence import Evidence
 from deepcollapse.studies.measured.stationary_networks import bounded, by_layer
 from deepcollapse.studies.measured.table import computed
