@@ -62,13 +62,16 @@ class Reproduce:
     def run(self) -> int:
         """Run the study, then show its verdicts and where the page is."""
         from deepcollapse.studies import find
+        from deepcollapse.studies.refusing import refuse_impossible, refuse_other
 
         study = find(self.name)
         name = self.scale or _serving()
         scale = self._asked(study.scales[name])
+        refuse_impossible(study, scale, device=self.device, threads=self.threads)
         if self.dry_run:
             return self._estimate(study, scale, name)
         out = self.out or RUNS / as_name([self.name, name, *self._own().values()])
+        refuse_other(study, out)
         record = self._reproduced(study, scale, name, out)
         from deepcollapse.report.study import write_study_page
 

@@ -11,7 +11,8 @@ from deepcollapse.networks.checks import CHECKS, suggestion, whole
 from deepcollapse.networks.facts import NETWORKS, NetworkFacts
 
 
-def _find(name: str) -> NetworkFacts:
+def find(name: str) -> NetworkFacts:
+    """The facts of one of our networks; raises `UnknownNameError`, which suggests close names."""
     if name not in NETWORKS:
         raise UnknownNameError(
             f"no network is called {name!r}.{suggestion(name, NETWORKS)} There are {', '.join(NETWORKS)}; "
@@ -42,7 +43,7 @@ def build(name: str, *, num_classes: int, image_shape: Sequence[int], **paramete
     >>> network.head
     Linear(in_features=32, out_features=10, bias=True)
     """
-    facts = _find(name)
+    facts = find(name)
     for parameter in parameters:
         if parameter not in facts.parameters:
             known = facts.parameters

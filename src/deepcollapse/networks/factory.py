@@ -19,8 +19,7 @@ def from_factory(
     name: str, num_classes: int | None, image_shape: tuple[int, ...] | None, **parameters: Any
 ) -> nn.Module:
     """The network that `name` gives; raises `UnknownNameError` or `OptionError`, which says what happened."""
-    module_name, _, attribute = name.partition(":")
-    factory = _attribute(name, _module(name, module_name), attribute)
+    factory, attribute = find_factory(name), name.partition(":")[2]
     if isinstance(factory, nn.Module):
         return factory
     if not callable(factory):
@@ -43,6 +42,12 @@ def from_factory(
             f"network {name!r}: {attribute}() returned a {type(network).__name__}; it must return a torch.nn.Module."
         )
     return network
+
+
+def find_factory(name: str) -> Any:
+    """What `name` stands for, not called yet; raises `UnknownNameError`, or `OptionError` for what does not import."""
+    module_name, _, attribute = name.partition(":")
+    return _attribute(name, _module(name, module_name), attribute)
 
 
 def _module(name: str, module_name: str) -> ModuleType:

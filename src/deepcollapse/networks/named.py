@@ -8,8 +8,8 @@ from torch import nn
 
 from deepcollapse.errors import OptionError
 from deepcollapse.networks.adapters import huggingface, timm_network, torchvision_network
-from deepcollapse.networks.builder import build
-from deepcollapse.networks.factory import from_factory
+from deepcollapse.networks.builder import build, find
+from deepcollapse.networks.factory import find_factory, from_factory
 from deepcollapse.networks.weights import load_weights
 
 ADAPTERS: dict[str, Callable[..., nn.Module]] = {
@@ -58,6 +58,19 @@ def load_network(
         _refuse_pretrained(name, pretrained)
         network = _own(name, num_classes, shape, **parameters)
     return network if weights is None else load_weights(network, weights)
+
+
+def refuse_unknown(name: str) -> None:
+    """Refuse a name that no network of ours goes by, or no factory of the user's own; makes none.
+
+    Raises `UnknownNameError`, or `OptionError` where the user's module does not import. What other packages have is for
+    them to say.
+    """
+    prefix, colon, _ = name.partition(":")
+    if not colon:
+        find(name)
+    elif prefix not in ADAPTERS:
+        find_factory(name)
 
 
 def _refuse_pretrained(name: str, pretrained: bool | None) -> None:

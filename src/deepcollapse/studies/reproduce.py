@@ -12,6 +12,7 @@ from deepcollapse.records import environment
 from deepcollapse.records.study import FILE, StudyRecord
 from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.evidence import Evidence, Finished
+from deepcollapse.studies.refusing import SWEEP, TABLES, refuse_impossible, refuse_other, refuse_too_few_samples
 from deepcollapse.studies.study import Scale, ScaleName, Study, Task
 from deepcollapse.sweeps import Sweep, run_sweep
 from deepcollapse.sweeps.data import Shelf
@@ -21,9 +22,6 @@ from deepcollapse.sweeps.trained import Trained
 from deepcollapse.sweeps.watch import SweepWatcher
 from deepcollapse.training.place import Place
 from deepcollapse.training.recipe import Recipe
-
-# Where a study keeps its runs and what it computes, in its folder.
-SWEEP, TABLES = "sweep", "tables"
 
 
 @dataclass(frozen=True)
@@ -52,16 +50,19 @@ def reproduce(
     A data set that is not on this machine is left out, which the record says. Runs that fail are named in the record,
     and claims that lack them are not tested. `called` is what the record calls a scale that is given as a value.
 
-    Raises RunError where the folder holds another study, and DataFileError or MissingExtraError where no data set is
-    here and the study computes nothing without.
+    Raises RunError where the folder holds something else, the errors of `refuse_impossible` for settings with which no
+    run would go well, and DataFileError or MissingExtraError where no data set is here and the study computes nothing
+    without. All of these come before the folder is made.
     """
     start, folder, watcher = time.perf_counter(), Path(out), watcher or SweepWatcher()
     scale_name = called or (scale if isinstance(scale, str) else "own")
-    _refuse_other(study, folder)
+    refuse_other(study, folder)
     asked = study.scales[scale] if isinstance(scale, str) else scale
+    refuse_impossible(study, asked, device=setting.device, threads=setting.threads)
     shelf = Shelf(setting.data_root, setting.download)
     kept, left_out = _with_data(asked, shelf, needed=not study.computations)
     recipes = tuple(study.recipes(kept)) if kept.datasets else ()
+    refuse_too_few_samples(recipes, shelf)
     outcomes = _run(study, recipes, folder, setting, watcher)
     runs = [_finished(outcome, recipe, shelf, setting) for recipe, outcome in outcomes if outcome.state == "done"]
     evidence = Evidence(kept, runs, _computed(study, kept, runs, folder, setting, watcher))
@@ -85,11 +86,6 @@ def reproduce(
     )
     record.write(folder)
     return record
-
-
-def _refuse_other(study: Study, folder: Path) -> None:
-    if (folder / FILE).is_file() and (other := StudyRecord.read(folder).study) != study.name:
-        raise RunError(f"{folder} holds the study {other}, not {study.name}. Choose another folder with --out.")
 
 
 def spent(folder: Path, seconds: float) -> float:

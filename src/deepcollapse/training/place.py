@@ -42,6 +42,8 @@ class Place:
             torch.zeros(1, device=chosen).item()
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
+            if reason.startswith("Expected one of"):  # and now PyTorch lists twenty kinds of devices
+                reason = "PyTorch knows none of that name; graphics cards are cuda, or cuda:1 for the second"
             raise OptionError(f"there is no device {name!r} here ({reason}). Try --device cpu.") from error
         if recipe.precision != "float32" and chosen.type != "cuda":
             raise OptionError(f"precision {recipe.precision!r} is for CUDA; on {chosen.type} use --precision float32.")
