@@ -104,7 +104,10 @@ def test_what_is_not_here_is_told_and_runs_that_fail_are_an_exit_code(capsys, tm
     assert main(["reproduce", "small", "--out", "d", *where]) == 1
     out = capsys.readouterr().out
     assert "digits, mlp: none of 2 runs came to its end." in out
-    assert "Run failed: " in out
+    assert "\n\nFailed: seed=0 and 1 other: DivergedError: training diverged in epoch 1" in out
+    assert "\n  Traceback: d/sweep/failures/" in out
+    assert main(["report", "d"]) == 0
+    assert "\n\nFailed: seed=0 and 1 other: DivergedError: training" in capsys.readouterr().out
 
 
 def test_without_any_data_nothing_is_run(capsys, tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
+import json
 import math
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Table
-from deepcollapse.records.study import JudgedClaim, Judgement, StudyRecord
+from deepcollapse.records.study import Failure, JudgedClaim, Judgement, StudyRecord
 
 
 def record(shown, numbers):
@@ -42,3 +43,12 @@ def test_numbers_that_are_not_finite_are_kept_as_missing_and_lose_nothing_else(t
     assert map_.values == ((None,),)
     assert table.rows == ((None,), (2,))
     assert back.claims[0].judgements[0].numbers == {"ratio": None, "seeds": 3}
+
+
+def test_failures_as_earlier_versions_wrote_them_are_read(tmp_path):
+    path = record((), {}).write(tmp_path)
+    values = json.loads(path.read_text()) | {"failures": ["0119a0b1b661: OptionError: no: such thing\nand more"]}
+    path.write_text(json.dumps(values))
+    [failure] = StudyRecord.read(tmp_path).failures
+    assert failure == Failure("0119a0b1b661", "", "OptionError: no: such thing\nand more")
+    assert failure.line == "OptionError: no: such thing"

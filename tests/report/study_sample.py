@@ -3,7 +3,7 @@
 import math
 
 from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Table
-from deepcollapse.records.study import JudgedClaim, Judgement, StudyRecord
+from deepcollapse.records.study import Failure, JudgedClaim, Judgement, StudyRecord
 
 EPOCHS = (0, 1, 2, 4, 8, 16, 30, 60, 120, 200)
 RUNS = ("0119a0b1b661", "20da8173d095", "3b3ca32372ce")
@@ -121,7 +121,7 @@ def study(**changes):
         ),
         "seconds": 431.0,
         "runs": 6,
-        "failures": ("3b5ccd61704b: NonFiniteError: the loss became NaN in epoch 3.",),
+        "failures": (Failure("3b5ccd61704b", "rate=9 seed=1", "NonFiniteError: the loss became NaN in epoch 3."),),
         "claims": CLAIMS,
         "shown": charts(),
         "provenance": {"versions": {"python": "3.11"}, "platform": "Linux", "settings": {"seeds": [0, 1, 2]}},

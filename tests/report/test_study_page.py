@@ -10,7 +10,7 @@ from study_sample import CLAIMS, charts, study
 
 from deepcollapse.errors import RunError
 from deepcollapse.records.charts import Axis, Chart, Curve, Heat, Panel, Table
-from deepcollapse.records.study import JudgedClaim, Judgement
+from deepcollapse.records.study import Failure, JudgedClaim, Judgement
 from deepcollapse.report.figures.charts import figures, legend
 from deepcollapse.report.figures.colors import Colors
 from deepcollapse.report.study import is_study, page, write_study_page
@@ -133,7 +133,12 @@ def test_every_name_is_text_and_never_markup():
     claim = JudgedClaim(EVIL, WORSE, EVIL, (judgement, judgement), WORSE, True)
     words = {name: EVIL for name in ("study", "title", "citation", "summary", "scale", "words")}
     record = study(
-        **words, claims=(claim,), shown=shown, scaled_down=(EVIL,), failures=(WORSE,), provenance={EVIL: WORSE}
+        **words,
+        claims=(claim,),
+        shown=shown,
+        scaled_down=(EVIL,),
+        failures=(Failure(WORSE, EVIL, WORSE),),
+        provenance={EVIL: WORSE},
     )
     text = own(record)
     assert "alert" in text
@@ -324,7 +329,9 @@ def test_what_was_run_begins_as_a_sentence_does():
 
 
 def test_failed_runs_are_named(seen):
-    assert seen.one("ul.failures").texts("li") == ["3b5ccd61704b: NonFiniteError: the loss became NaN in epoch 3."]
+    assert seen.one("ul.failures").texts("li") == [
+        "rate=9 seed=1 (run 3b5ccd61704b): NonFiniteError: the loss became NaN in epoch 3."
+    ]
 
 
 def test_the_page_is_written_from_the_record_alone(tmp_path):

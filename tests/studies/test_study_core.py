@@ -232,7 +232,10 @@ def test_a_run_that_fails_is_named_and_its_claim_is_not_tested(tmp_path):
     record = reproduce(study, tmp_path, scale="smoke", setting=Setting(threads=1))
     assert record.claims[0].verdict == "not tested"
     assert len(record.failures) == 2
-    assert "DivergedError: training diverged in epoch 1" in record.failures[0]
+    assert [failure.settings for failure in record.failures] == ["seed=0", "seed=1"]
+    assert record.failures[0].line.startswith("DivergedError: training diverged in epoch 1")
+    assert (tmp_path / "sweep" / "failures" / f"{record.failures[0].run}.txt").is_file()
+    assert list(StudyRecord.read(tmp_path).failures) == record.failures
     assert record.left_out == ("digits, mlp: none of 2 runs came to its end.",)
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from deepcollapse.cli.engines import EngineName, engine_of
+from deepcollapse.cli.failures import show_failures
 from deepcollapse.cli.runs import RUNS, as_name
 from deepcollapse.cli.terminal import Interrupted, duration, say, say_json, show_table
+from deepcollapse.studies.study import SWEEP
 
 if TYPE_CHECKING:
     from deepcollapse.records.study import StudyRecord
@@ -92,7 +94,7 @@ class Reproduce:
 
     def _reproduced(self, study: "Study", scale: "Scale", name: str, out: Path) -> "StudyRecord":
         from deepcollapse.cli.study_progress import StudyProgress
-        from deepcollapse.studies.reproduce import SWEEP, Setting, reproduce
+        from deepcollapse.studies.reproduce import Setting, reproduce
         from deepcollapse.sweeps.folder import SweepFolder
 
         engine = engine_of(self.engine, self.jobs, self.address)
@@ -124,6 +126,7 @@ def say_found(record: "StudyRecord", folder: Path, page: Path, *, as_json: bool)
         say_json({"page": str(page), "folder": str(folder), **_facts(record)})
         return
     show_verdicts(record)
+    show_failures(record.failures, folder / SWEEP)
     print(f"\nPage: {page}")
 
 
@@ -140,8 +143,6 @@ def show_verdicts(record: "StudyRecord") -> None:
     for left_out in record.left_out:
         print()
         say(left_out)
-    for failure in record.failures:
-        say(f"Run failed: {failure}")
 
 
 def show_estimate(study: "Study", scale: "Scale", name: str, estimate: "Estimate") -> None:
@@ -171,6 +172,7 @@ def _serving() -> Literal["gpu", "laptop"]:
 
 
 def _facts(record: "StudyRecord") -> dict[str, Any]:
-    kept = ("study", "title", "scale", "words", "scaled_down", "left_out", "seconds", "runs", "failures")
+    kept = ("study", "title", "scale", "words", "scaled_down", "left_out", "seconds", "runs")
     claims = [asdict(claim) | {"verdict": claim.verdict} for claim in record.claims]
-    return {name: getattr(record, name) for name in kept} | {"claims": claims}
+    failures = [asdict(failure) for failure in record.failures]
+    return {name: getattr(record, name) for name in kept} | {"failures": failures, "claims": claims}

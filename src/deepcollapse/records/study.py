@@ -70,11 +70,25 @@ class JudgedClaim:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A run that came to nothing: its name, the settings in which it differs from the study's others, and the error."""
+
+    run: str
+    settings: str
+    error: str
+
+    @property
+    def line(self) -> str:
+        """The first line of the error."""
+        return next(iter(self.error.splitlines()), "no reason given")
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """Everything that a page on a study shows, besides the runs themselves.
 
     `scaled_down` says, a sentence each, in what the study differs from the published one; `left_out` what was asked for
-    and could not be run, such as data that are not here; `failures` names runs that came to nothing. `seconds` are
+    and could not be run, such as data that are not here; `failures` are the runs that came to nothing. `seconds` are
     those of all calls together.
     """
 
@@ -87,7 +101,7 @@ class StudyRecord:
     scaled_down: Sequence[str]
     seconds: float
     runs: int
-    failures: Sequence[str]
+    failures: Sequence[Failure]
     claims: Sequence[JudgedClaim]
     shown: Sequence[Shown]
     provenance: Mapping[str, Any]
@@ -115,7 +129,8 @@ class StudyRecord:
                     "Use the deepcollapse that wrote it."
                 )
             claims = tuple(_claim(claim) for claim in values["claims"])
-            return cls(**{**values, "claims": claims, "shown": tuple(from_mapping(one) for one in values["shown"])})
+            read = {"claims": claims, "failures": tuple(_failure(one) for one in values["failures"])}
+            return cls(**{**values, **read, "shown": tuple(from_mapping(one) for one in values["shown"])})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, RunError):
                 raise
@@ -137,3 +152,11 @@ def _strict(value: Any) -> Any:
 def _claim(values: Mapping[str, Any]) -> JudgedClaim:
     kept = {name: value for name, value in values.items() if name != "verdict"}
     return JudgedClaim(**{**kept, "judgements": tuple(Judgement(**judgement) for judgement in values["judgements"])})
+
+
+def _failure(values: Mapping[str, str] | str) -> Failure:
+    """A failure as it was written; earlier versions wrote a line, with the run before the colon."""
+    if isinstance(values, str):
+        run, _, error = values.partition(": ")
+        return Failure(run, "", error)
+    return Failure(**values)

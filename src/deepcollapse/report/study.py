@@ -7,7 +7,7 @@ from typing import Any
 
 from deepcollapse.records import atomic_write
 from deepcollapse.records.charts import Chart, Shown, Table
-from deepcollapse.records.study import FILE, StudyRecord
+from deepcollapse.records.study import FILE, Failure, StudyRecord
 from deepcollapse.report import claims, frame, html
 from deepcollapse.report.figures import charts
 from deepcollapse.report.figures.colors import Colors
@@ -161,8 +161,13 @@ def _failures(record: StudyRecord, place: Any) -> str:
     title = "Runs that came to nothing"
     count = len(record.failures)
     said = f"{count} run{'' if count == 1 else 's'} did not come to an end; no claim above rests on them."
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in record.failures)
+    items = "".join(f"<li>{html.escape(_failed(failure))}</li>" for failure in record.failures)
     return f'<h2 id="{place(title)}">{title}</h2><p class="intro">{said}</p><ul class="failures">{items}</ul>'
+
+
+def _failed(failure: Failure) -> str:
+    where = f"{failure.settings} (run {failure.run})" if failure.settings else f"run {failure.run}"
+    return f"{where}: {failure.error}"
 
 
 def _provenance(record: StudyRecord) -> str:

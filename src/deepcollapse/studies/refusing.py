@@ -15,7 +15,7 @@ from deepcollapse.measurement.capture import Capture
 from deepcollapse.networks import load_network
 from deepcollapse.networks.named import refuse_unknown
 from deepcollapse.records.study import FILE, StudyRecord
-from deepcollapse.studies.study import Scale, Study
+from deepcollapse.studies.study import SWEEP, TABLES, Scale, Study
 from deepcollapse.sweeps.data import Shelf
 from deepcollapse.training.place import Place
 from deepcollapse.training.recipe import Recipe
@@ -23,8 +23,6 @@ from deepcollapse.training.recipe import Recipe
 if TYPE_CHECKING:
     from deepcollapse.datasets import DatasetFacts
 
-# Where a study keeps its runs and what it computes, in its folder.
-SWEEP, TABLES = "sweep", "tables"
 # What stands in for the shape of images that are of any size.
 ANY_SHAPE = (3, 224, 224)
 

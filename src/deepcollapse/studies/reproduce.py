@@ -9,12 +9,13 @@ from typing import Any
 
 from deepcollapse.errors import DataFileError, MissingExtraError, RunError
 from deepcollapse.records import environment
-from deepcollapse.records.study import FILE, StudyRecord
+from deepcollapse.records.study import FILE, Failure, StudyRecord
 from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.evidence import Evidence, Finished
-from deepcollapse.studies.refusing import SWEEP, TABLES, refuse_impossible, refuse_other, refuse_too_few_samples
-from deepcollapse.studies.study import Scale, ScaleName, Study, Task
+from deepcollapse.studies.refusing import refuse_impossible, refuse_other, refuse_too_few_samples
+from deepcollapse.studies.study import SWEEP, TABLES, Scale, ScaleName, Study, Task
 from deepcollapse.sweeps import Sweep, run_sweep
+from deepcollapse.sweeps.axes import written
 from deepcollapse.sweeps.data import Shelf
 from deepcollapse.sweeps.engines import Engine
 from deepcollapse.sweeps.job import Outcome
@@ -76,9 +77,7 @@ def reproduce(
         scaled_down=kept.scaled_down,
         seconds=spent(folder, time.perf_counter() - start),
         runs=len(runs),
-        failures=[
-            f"{outcome.key}: {outcome.error or outcome.state}" for _, outcome in outcomes if outcome.state != "done"
-        ],
+        failures=_failures(outcomes),
         claims=[claim.judged(evidence) for claim in study.claims],
         shown=_shown(study, evidence),
         provenance=environment() | {"device": _device(setting), "settings": _plain(kept)},
@@ -108,12 +107,29 @@ def _with_data(scale: Scale, shelf: Shelf, *, needed: bool) -> tuple[Scale, tupl
     return replace(scale, datasets=tuple(kept)), tuple(told)
 
 
+def _failures(outcomes: Sequence[tuple[Recipe, Outcome]]) -> list[Failure]:
+    failed = [(recipe, outcome) for recipe, outcome in outcomes if outcome.state != "done"]
+    axes = Sweep(tuple(recipe for recipe, _ in outcomes)).axes() if failed else {}
+    return [
+        Failure(
+            outcome.key,
+            " ".join(f"{name}={written(getattr(recipe, name))}" for name in axes),
+            outcome.error or f"the run is {outcome.state}",
+        )
+        for recipe, outcome in failed
+    ]
+
+
 def _unfinished(outcomes: Sequence[tuple[Recipe, Outcome]]) -> list[str]:
     """A sentence on each data set and network of which no run came to its end: no claim says anything of it."""
     found: dict[str, list[bool]] = {}
     for recipe, outcome in outcomes:
         found.setdefault(f"{recipe.dataset}, {recipe.network}", []).append(outcome.state == "done")
-    return [f"{subject}: none of {len(done)} runs came to its end." for subject, done in found.items() if not any(done)]
+    return [
+        f"{subject}: none of {len(done)} runs came to its end." if len(done) > 1 else f"{subject}: the run failed."
+        for subject, done in found.items()
+        if not any(done)
+    ]
 
 
 def _run(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
 SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "gpu", "paper")
+# Where a study keeps its runs and what it computes, in its folder.
+SWEEP, TABLES = "sweep", "tables"
 
 
 @dataclass(frozen=True)
