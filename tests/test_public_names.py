@@ -9,6 +9,8 @@ import pytest
 
 import deepcollapse
 from deepcollapse import compression, geometry, theory
+from deepcollapse.report.papers import PAPERS
+from deepcollapse.studies import STUDIES, find
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -120,6 +122,13 @@ def test_every_citation_has_its_reference():
     cited = {key for text in files for keys in re.findall(r":cite:`([^`]+)`", text) for key in keys.split(",")}
     assert cited <= keys
     assert list(keys) == sorted(keys)
+
+
+def test_the_papers_of_studies_are_those_of_the_references():
+    entries = generate.references((DOCS / "references.bib").read_text("utf-8"))
+    assert {key: f"[{words}]({address})" for key, (words, address) in PAPERS.items()} == {
+        find(name).citation: generate.citation(entries[find(name).citation]) for name in STUDIES
+    }
 
 
 def test_every_source_is_cited_with_what_a_reader_needs():

@@ -90,14 +90,28 @@ def test_flags_make_a_study_of_ones_own_in_a_folder_of_its_own(capsys):
     arguments = ["--datasets", "iris", "--seeds", "1", "--threads", "1", "--json"]
     assert main(["reproduce", "small", "--scale", "smoke", *arguments]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["folder"], told["runs"], told["scale"]) == ("runs/small-smoke-iris-1-seeds", 1, "smoke")
+    assert told["words"] == "Two tiny runs. Here on iris in place of digits; with 1 seed in place of 2."
+    assert (told["folder"], told["runs"], told["scale"]) == ("runs/small-smoke-iris-1-seed", 1, "smoke")
+
+
+def test_too_few_seeds_for_a_verdict_are_told_before_the_run(capsys, monkeypatch):
+    three = replace(SMALL, scales={"smoke": replace(SCALE, seeds=(0, 1, 2))})
+    monkeypatch.setattr(deepcollapse.studies, "find", lambda name: three)
+    arguments = ["reproduce", "small", "--scale", "smoke", "--threads", "1", "--seeds"]
+    assert main([*arguments, "1"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "A small study: Two tiny runs. Here with 1 seed in place of 3. Folder:\nruns/small-smoke-1-seed\n"
+        "Verdicts need at least 3 seeds; with 1 seed most claims are not tested.\n1 run.\n"
+    )
+    assert main([*arguments, "3"]) == 0
+    assert "Verdicts need" not in capsys.readouterr().out
 
 
 def test_what_is_not_here_is_told_and_runs_that_fail_are_an_exit_code(capsys, tmp_path, monkeypatch):
     where = ["--data-root", str(tmp_path / "empty"), "--threads", "1", "--scale", "smoke"]
     assert main(["reproduce", "small", "--datasets", "digits", "cifar10", *where]) == 0
     out = capsys.readouterr().out
-    assert "In place of its own: digits cifar10." in out
+    assert out.startswith("A small study: Two tiny runs. Here on digits, cifar10 in place of digits.\nFolder: ")
     assert "cifar10 was left out: " in out
     diverging = replace(SMALL, recipes=lambda scale: [replace(r, rate=1e30) for r in recipes(scale)])
     monkeypatch.setattr(deepcollapse.studies, "find", lambda name: diverging)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deepcollapse.cli.study_progress import StudyProgress
 from deepcollapse.cli.sweep.progress import SweepProgress
 from deepcollapse.records import FIELDS
 from deepcollapse.sweeps import Outcome, Sweep, SweepFolder
@@ -82,6 +83,43 @@ def test_the_pace_is_that_of_training_and_not_of_starting(folder, clock):
     clock.now = 102
     progress.epoch(KEYS[0], 2, 10)
     assert progress.seconds_left() == pytest.approx(2 * 38)
+
+
+def test_the_last_line_tells_how_it_ended(folder, clock, capsys):
+    with SweepProgress(folder, quiet=False, clock=clock) as progress:
+        progress.start(SWEEP, 0)
+        for key, state in zip(KEYS, ("done", "failed", "done", "done"), strict=True):
+            progress.ended(ended(key, state))
+    assert capsys.readouterr().out == "4 runs.\n3 of 4 runs done, 1 failed\n"
+    one = Sweep(SWEEP.recipes[:1])
+    with SweepProgress(folder, quiet=False, clock=clock) as progress:
+        progress.start(one, 0)
+        progress.ended(ended(KEYS[0]))
+    assert capsys.readouterr().out == "1 run.\n1 run done\n"
+
+
+def test_what_a_study_computes_comes_after_the_last_line_of_its_runs(folder, clock, capsys):
+    with StudyProgress(folder, quiet=False, clock=clock) as progress:
+        progress.start(SWEEP, 0)
+        for key in KEYS:
+            progress.ended(ended(key))
+        progress.computing("a_table", 0.5)
+        clock.now = 10
+        progress.computing("a_table", 1.0)
+    assert capsys.readouterr().out == "4 runs.\n4 of 4 runs done\na table: 100%\n"
+
+
+def test_where_nothing_was_run_there_is_no_last_line(folder, clock, capsys):
+    for recipe in SWEEP.recipes:
+        run = folder.run_path(recipe)
+        run.mkdir(parents=True)
+        (run / "done.json").write_text('{"version": "1", "data": {}, "afterwards": null}')
+        (run / "records.jsonl").write_text(json.dumps(dict.fromkeys(FIELDS)) + "\n")
+    with SweepProgress(folder, quiet=False, clock=clock) as progress:
+        progress.start(SWEEP, 4)
+        for key in KEYS:
+            progress.ended(ended(key))
+    assert capsys.readouterr().out == "4 runs; 4 are done already.\n"
 
 
 def test_quiet_is_quiet(folder, clock, capsys):

@@ -250,8 +250,12 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
 
 
 def test_studies_and_records_that_are_not_there_are_told(tmp_path):
-    with pytest.raises(UnknownNameError, match=r"^there is no study 'papyan1999'; there are "):
-        find("papyan1999")
+    with pytest.raises(UnknownNameError) as unknown:
+        find("papyan")
+    assert str(unknown.value) == (
+        "no study is called 'papyan'. Did you mean papyan2020? There are date2020, fang2021, feng2022, galanti2022, "
+        "marino2021, papyan2020, sukenik2024, zangrando2024; what each is about: deepcollapse list studies."
+    )
     with pytest.raises(RunError) as missing:
         StudyRecord.read(tmp_path)
     assert str(missing.value) == (

@@ -100,12 +100,17 @@ def _studies(as_json: bool) -> None:
 
 
 def _study(study: "Study") -> dict[str, object]:
+    from deepcollapse.report.papers import PAPERS
+
     claims = ("id", "sentence", "criterion", "ours", "paper")
+    words, address = PAPERS[study.citation]
     scales = {name: {"words": s.words, "scaled_down": s.scaled_down} for name, s in study.scales.items()}
     return {
         "name": study.name,
         "title": study.title,
         "citation": study.citation,
+        "paper": words,
+        "address": address,
         "summary": study.summary,
         "scales": scales,
         "claims": [{name: getattr(claim, name) for name in claims} for claim in study.claims],

@@ -30,8 +30,8 @@ class Reproduce:
     name: Annotated[str, tyro.conf.Positional]
     """Which study: a name of `deepcollapse list studies`."""
     scale: Literal["smoke", "laptop", "gpu", "paper"] | None = None
-    """How much of it: smoke takes seconds, laptop some minutes, gpu and paper are the published set-ups. Without it,
-    gpu where there is CUDA and laptop elsewhere."""
+    """How much of it: smoke takes seconds, laptop some minutes, gpu and paper are the published set-ups. Where it
+    is not given, gpu where there is CUDA and laptop elsewhere."""
     datasets: tuple[str, ...] = ()
     """Other data sets than the scale's."""
     networks: tuple[str, ...] = ()
@@ -83,17 +83,26 @@ class Reproduce:
     def _own(self) -> dict[str, str]:
         """What flags replace in the scale, in words."""
         given = {name: " ".join(getattr(self, name)) for name in ("datasets", "networks") if getattr(self, name)}
-        return given if self.seeds is None else given | {"seeds": f"{self.seeds} seeds"}
+        return given if self.seeds is None else given | {"seeds": _seeds(self.seeds)}
 
     def _asked(self, scale: "Scale") -> "Scale":
-        """The scale with what the flags replace."""
+        """The scale with what the flags replace, which its words say."""
         given = {name: getattr(self, name) for name in ("datasets", "networks") if getattr(self, name)}
-        told = f" In place of its own: {', '.join(self._own().values())}." if self._own() else ""
-        scale = replace(scale, words=scale.words.rstrip(".") + "." + told, **given)
-        return scale if self.seeds is None else scale.with_seeds(self.seeds)
+        asked = replace(scale, **given)
+        asked = asked if self.seeds is None else asked.with_seeds(self.seeds)
+        told = [
+            f"{word} {', '.join(getattr(asked, name))} in place of {', '.join(getattr(scale, name))}"
+            for name, word in (("datasets", "on"), ("networks", "with"))
+            if getattr(asked, name) != getattr(scale, name)
+        ]
+        if len(asked.seeds) != len(scale.seeds):
+            told.append(f"with {_seeds(len(asked.seeds))} in place of {len(scale.seeds)}")
+        changed = f" Here {'; '.join(told)}." if told else ""
+        return replace(asked, words=scale.words.rstrip(".") + "." + changed)
 
     def _reproduced(self, study: "Study", scale: "Scale", name: str, out: Path) -> "StudyRecord":
         from deepcollapse.cli.study_progress import StudyProgress
+        from deepcollapse.studies.judging.criteria import FEWEST_SEEDS
         from deepcollapse.studies.reproduce import Setting, reproduce
         from deepcollapse.sweeps.folder import SweepFolder
 
@@ -101,6 +110,11 @@ class Reproduce:
         setting = Setting(self.device, self.threads, self.data_root, self.download, engine, self.retrain)
         if not self.json:
             say(f"{study.title}: {scale.words} Folder: {out}")
+            if len(scale.seeds) < FEWEST_SEEDS <= len(study.scales[name].seeds):  # those of few seeds do not need more
+                say(
+                    f"Verdicts need at least {FEWEST_SEEDS} seeds; with {_seeds(len(scale.seeds))} most claims are "
+                    "not tested."
+                )
         try:
             with StudyProgress(SweepFolder(out / SWEEP), quiet=self.json) as progress:
                 return reproduce(study, out, scale=scale, called=name, setting=setting, watcher=progress)
@@ -118,6 +132,10 @@ class Reproduce:
         else:
             show_estimate(study, scale, name, estimate)
         return 0
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def say_found(record: "StudyRecord", folder: Path, page: Path, *, as_json: bool) -> None:

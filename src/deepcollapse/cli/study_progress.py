@@ -9,6 +9,7 @@ class StudyProgress(SweepProgress):
 
     def computing(self, name: str, share: float) -> None:
         """So much of a computation is done."""
+        self.conclude()  # of its runs, all of which have come to their end
         text = f"{name.replace('_', ' ')}: {share:.0%}"
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], description=text)

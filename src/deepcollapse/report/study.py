@@ -12,6 +12,7 @@ from deepcollapse.report import claims, frame, html
 from deepcollapse.report.figures import charts
 from deepcollapse.report.figures.colors import Colors
 from deepcollapse.report.figures.style import Section
+from deepcollapse.report.papers import PAPERS
 from deepcollapse.report.words import number
 
 # A table longer than this is folded away.
@@ -71,12 +72,20 @@ def _top(record: StudyRecord) -> str:
     kind = "fails" if failing else "fell" if any(claim.verdict == "holds" for claim in record.claims) else "stayed"
     command = record.provenance.get("command") or f"deepcollapse reproduce {record.study} --scale {record.scale}"
     return (
-        f'<h1>{html.escape(record.title)}</h1><p class="lead citation">A study of <cite>{html.escape(record.citation)}'
+        f'<h1>{html.escape(record.title)}</h1><p class="lead citation">A study of <cite>{_paper(record.citation)}'
         f"</cite> · <code>{html.escape(command)}</code>"
         f"</p><p>{html.escape(record.summary)}</p>"
         f'<p class="ran"><b>What was run.</b> {html.escape(ran.strip())}</p>'
         f'<p class="verdict {kind}">{html.escape(claims.headline(record))}</p>{claims.strip(record.claims)}'
     )
+
+
+def _paper(citation: str) -> str:
+    """Authors and year with a link; the key of a paper that is not known here."""
+    if citation not in PAPERS:
+        return html.escape(citation)
+    words, address = PAPERS[citation]
+    return f'<a href="{html.escape(address)}">{html.escape(words)}</a>'
 
 
 def _lasted(seconds: float | int) -> str:

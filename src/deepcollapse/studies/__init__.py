@@ -6,6 +6,7 @@
 import importlib
 
 from deepcollapse.errors import UnknownNameError
+from deepcollapse.networks.checks import suggestion
 from deepcollapse.studies.study import SCALES, Scale, Study
 
 # What each study is about, in the words of `deepcollapse list studies`; the module has the study's name.
@@ -22,9 +23,13 @@ STUDIES: dict[str, str] = {
 
 
 def find(name: str) -> Study:
-    """The study of that name. Raises UnknownNameError where there is none."""
+    """The study of that name. Raises UnknownNameError where there is none, which suggests close names."""
     if name not in STUDIES:
-        raise UnknownNameError(f"there is no study {name!r}; there are {', '.join(STUDIES)}.")
+        known = sorted(STUDIES)
+        raise UnknownNameError(
+            f"no study is called {name!r}.{suggestion(name, known)} There are {', '.join(known)}; what each is about: "
+            "deepcollapse list studies."
+        )
     return importlib.import_module(f"deepcollapse.studies.{name}").STUDY
 
 

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -59,7 +59,7 @@ def _refuse_network(recipe: Recipe, facts: "DatasetFacts | None") -> None:
         Capture(network, layers=recipe.layers, num_classes=facts.num_classes)
 
 
-def _bare(name: str, facts: "DatasetFacts", **parameters: object) -> nn.Module:
+def _bare(name: str, facts: "DatasetFacts", **parameters: Any) -> nn.Module:
     """The network without memory for its weights."""
     make = functools.partial(load_network, name, num_classes=facts.num_classes, image_shape=facts.shape or ANY_SHAPE)
     with torch.device("meta"):

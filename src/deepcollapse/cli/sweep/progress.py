@@ -28,7 +28,7 @@ class SweepProgress(SweepWatcher):
         self.reached: dict[str, int] = {}
         self.states: dict[str, str] = {}
         self.begun = self.told = clock()
-        self.paced, self.skipped = False, 0
+        self.paced, self.skipped, self.untold = False, 0, False
         self.bar: Any = None
         self.closing = ExitStack()
 
@@ -37,6 +37,7 @@ class SweepProgress(SweepWatcher):
 
     def __exit__(self, *_: object) -> None:
         self.closing.close()
+        self.conclude()
 
     def start(self, sweep: "Sweep", done: int) -> None:
         """Say how many runs there are, and open the bar."""
@@ -68,13 +69,19 @@ class SweepProgress(SweepWatcher):
     def ended(self, outcome: "Outcome") -> None:
         """A run has come to its end."""
         key = outcome.key
+        self.untold = self.untold or self.states.get(key) != outcome.state
         self.states[key] = outcome.state
         if outcome.state != "done":  # nothing more is to come of it
             self.epochs[key] = self.reached.get(key, self.before[key])
         self.reached[key] = self.epochs[key]
         self._move()
-        if self.bar is None and not self.quiet and self.clock() - self.told >= SECONDS_BETWEEN_LINES:
-            self.told = self.clock()
+        if self.clock() - self.told >= SECONDS_BETWEEN_LINES:
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Say in a line how the sweep stands, where there is no bar and something has come since the last line."""
+        if self.bar is None and not self.quiet and self.untold:
+            self.told, self.untold = self.clock(), False
             say(self.words())
 
     def words(self) -> str:
@@ -82,7 +89,8 @@ class SweepProgress(SweepWatcher):
         count = [*self.states.values()].count
         running = len(self.reached.keys() - self.states.keys())
         others = {"running": running, "failed": count("failed"), "at another process": count("elsewhere")}
-        parts = [f"{count('done')} of {_runs(len(self.epochs))} done"]
+        done, total = count("done"), len(self.epochs)
+        parts = [f"{done} of {total} runs done" if total > 1 else "1 run done" if done else "0 of 1 done"]
         parts += [f"{number} {word}" for word, number in others.items() if number]
         left = self.seconds_left()
         return ", ".join(parts) + ("" if left is None else f"; about {duration(left)} left")
