@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from quick import QUICK
 
+FULL = Path("/dev/full")
 COMMAND = [sys.executable, "-m", "deepcollapse"]
 COMMANDS = (
     "",
@@ -71,6 +73,16 @@ def test_a_pipe_that_closes_early_is_no_error():
     process.stdout.close()
     _, told = process.communicate(timeout=120)
     assert (process.returncode, told) == (0, "")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a disk that is always full is Linux's own")
+@pytest.mark.parametrize("arguments", ["list datasets", "list datasets --json", "list --help", "list nothing --json"])
+def test_an_output_that_is_full_is_told_in_a_line(arguments):
+    with FULL.open("w") as full:
+        done = subprocess.run([*COMMAND, *arguments.split()], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (
+        1, "deepcollapse: standard output cannot be written: No space left on device.\n"
+    )  # fmt: skip
 
 
 def test_usage_errors():

@@ -115,6 +115,15 @@ def test_nobody_reads_on(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("columns", ["20", "40", "60"])
+def test_however_narrow_the_terminal_no_number_or_heading_is_cut(columns, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = call("list", "datasets").out.splitlines()
+    assert lines[0].split() == ["data", "set", "title", "classes", "shape", "train", "+", "test"]
+    [imagenet] = [line for line in lines if line.startswith(" imagenet ")]
+    assert imagenet.split()[-5:] == ["1000", "3x224x224", "1281167", "+", "50000"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (89.0, "89 s"), (91.0, "2 min"), (5399.0, "90 min"), (5400.0, "1.5 h")]
 )

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say
 
 if TYPE_CHECKING:
     from deepcollapse.records import Record

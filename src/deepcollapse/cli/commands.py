@@ -66,24 +66,55 @@ Every command has its own --help. --tyro-print-completion bash (or zsh) prints a
 
 def run(arguments: list[str]) -> int:
     """Read the arguments, run the command, and turn what it raises into words and an exit code."""
-    as_json = "--json" in arguments
     try:
-        code = _command(arguments, as_json).run()
+        code = _run(arguments)
         sys.stdout.flush()  # a reader that has gone shows here, and not when Python shuts down
         return code
     except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if not _output_fails(error):
+            raise
+        _drop_output()
+        print(f"deepcollapse: standard output cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        return _command(arguments, as_json).run()
+    except BrokenPipeError:
+        raise
     except DeepCollapseError as error:
         return complain(error, as_json)
     except KeyboardInterrupt as stop:
         return complain(stop if isinstance(stop, Interrupted) else Interrupted("Stopped."), as_json, code=130)
     except Exception as error:
-        if not as_json:
+        if not as_json or _output_fails(error):
             raise
         traceback.print_exc()
         return complain(error, as_json)
+
+
+def _output_fails(error: Exception) -> bool:
+    """Whether the error is that of standard output, which takes nothing any more: its file's disk is full, say."""
+    if not isinstance(error, OSError) or error.filename is not None:
+        return False
+    try:
+        os.write(sys.stdout.fileno(), b"\n")  # whether it still takes anything shows in no other way
+    except io.UnsupportedOperation:  # no file of the system's
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _drop_output() -> None:
+    """Send to nowhere what was not written yet: Python writes it when it shuts down, and would complain again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(arguments: list[str]) -> Command:
@@ -143,6 +174,7 @@ def _command(arguments: list[str], as_json: bool) -> Command:
             complain(OptionError(unboxed(told.getvalue())), as_json)
         else:
             sys.stderr.write(told.getvalue())
+        sys.stdout.flush()
         raise
 
 

@@ -4,7 +4,8 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say
 
 if TYPE_CHECKING:
     from deepcollapse.compression.job import Job

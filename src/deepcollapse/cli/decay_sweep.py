@@ -9,7 +9,8 @@ import tyro
 
 from deepcollapse.cli.progress import Progress
 from deepcollapse.cli.runs import RUNS, new_run
-from deepcollapse.cli.terminal import Interrupted, say, say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import Interrupted, say, say_json
 from deepcollapse.training.recipe import Recipe
 
 if TYPE_CHECKING:

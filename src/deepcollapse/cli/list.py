@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from deepcollapse.cli.terminal import say, say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from deepcollapse.studies.study import Study

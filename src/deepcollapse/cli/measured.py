@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say
 from deepcollapse.records.record import LAYER_PEELED, MODELS, SELI, UNCONSTRAINED
 
 if TYPE_CHECKING:

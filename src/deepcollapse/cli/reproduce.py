@@ -9,13 +9,14 @@ import tyro
 from deepcollapse.cli.engines import EngineName, engine_of
 from deepcollapse.cli.failures import show_failures
 from deepcollapse.cli.runs import RUNS, as_name
-from deepcollapse.cli.terminal import Interrupted, duration, say, say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import Interrupted, duration, say, say_json
 from deepcollapse.studies.study import SWEEP
 
 if TYPE_CHECKING:
     from deepcollapse.records.study import StudyRecord
     from deepcollapse.studies.dry_run import Estimate
-    from deepcollapse.studies.study import Scale, Study
+    from deepcollapse.studies.study import Scale, ScaleName, Study
 
 SIGNS = {"holds": "✓ holds", "fails": "✗ fails", "inconclusive": "? inconclusive", "not tested": "- not tested"}
 
@@ -100,7 +101,7 @@ class Reproduce:
         changed = f" Here {'; '.join(told)}." if told else ""
         return replace(asked, words=scale.words.rstrip(".") + "." + changed)
 
-    def _reproduced(self, study: "Study", scale: "Scale", name: str, out: Path) -> "StudyRecord":
+    def _reproduced(self, study: "Study", scale: "Scale", name: "ScaleName", out: Path) -> "StudyRecord":
         from deepcollapse.cli.study_progress import StudyProgress
         from deepcollapse.studies.judging.criteria import FEWEST_SEEDS
         from deepcollapse.studies.reproduce import Setting, reproduce

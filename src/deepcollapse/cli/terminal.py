@@ -7,7 +7,6 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 YEAR = 365.25 * 86400  # seconds
@@ -42,25 +41,6 @@ def _strict(value: Any) -> Any:
 def say(text: str) -> None:
     """Print a paragraph, wrapped to the terminal; paths and commands in it stay whole."""
     print(textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False))
-
-
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Print a table that fits the terminal; the columns numbered in `right` are numbers, and the first a name."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        whole = number == 0 or number in right
-        table.add_column(column, justify="right" if number in right else "left", no_wrap=whole, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False, width=shutil.get_terminal_size().columns)
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n"))
 
 
 def unboxed(text: str) -> str:

@@ -5,7 +5,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say
 from deepcollapse.records.final import Ending
 from deepcollapse.records.sweep import error_line, failure_path
 from deepcollapse.sweeps.axes import written

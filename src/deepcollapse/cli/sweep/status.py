@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import tyro
 
 from deepcollapse.cli.sweep.shown import in_words, show_failures
-from deepcollapse.cli.terminal import duration, say, say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import duration, say, say_json
 from deepcollapse.sweeps.folder import SweepFolder
 from deepcollapse.sweeps.status import RunStatus, SweepStatus, status
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.cli.terminal import Interrupted, say, say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import Interrupted, say, say_json
 from deepcollapse.cli.theory.shown import figures, told
 from deepcollapse.errors import OptionError
 

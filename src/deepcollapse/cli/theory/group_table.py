@@ -4,7 +4,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say
 from deepcollapse.cli.theory.shown import degrees, figures
 from deepcollapse.cli.theory.verdict import ROUNDING
 

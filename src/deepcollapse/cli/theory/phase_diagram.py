@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.cli.terminal import say, say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say, say_json
 from deepcollapse.errors import OptionError, RunError
 
 if TYPE_CHECKING:

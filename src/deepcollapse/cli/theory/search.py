@@ -6,7 +6,8 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from deepcollapse.cli.terminal import duration, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import duration
 from deepcollapse.cli.theory.shown import figures, told
 
 if TYPE_CHECKING:

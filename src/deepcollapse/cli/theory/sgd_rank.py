@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from deepcollapse.cli.terminal import say_json, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say_json
 from deepcollapse.cli.theory.shown import figures, told
 from deepcollapse.errors import OptionError
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from deepcollapse.cli.terminal import say, show_table
+from deepcollapse.cli.table import show_table
+from deepcollapse.cli.terminal import say
 
 # Symbol and plain words of each fact; what is not here is shown under its own name.
 NAMES: dict[str, tuple[str, str]] = {
