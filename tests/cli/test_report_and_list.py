@@ -76,7 +76,7 @@ def test_measures_are_listed_with_their_facts(call):
     ("arguments", "message"),
     [
         ("list measurs", "invalid choice 'measurs' for argument 'what'. "),
-        ("train --epochs many", "Error parsing --epochs: invalid literal for int() with base 10: 'many' "),
+        ("train --epochs many", "Error parsing --epochs: it must be a whole number; got 'many'. "),
         ("train --width None", "Error parsing --width: "),
         ("train --no-such-flag", "Unrecognized options: --no-such-flag "),
         ("train --epochs 0", "epochs must be a positive number; got 0."),

@@ -140,3 +140,24 @@ def test_the_status_of_a_sweep_under_way(sweep, call):
         "error": None,
         "traceback": None,
     }
+
+
+def test_more_runs_than_a_sweep_can_have_are_refused_at_once(call, here):
+    for flags, runs in (
+        (("--seeds", "100000000"), "100,000,000"),
+        (("--seeds", "1000", "--grid", "rate=0.1,0.2,0.3", "decay=" + ",".join(f"{i}e-4" for i in range(1, 60))), None),
+    ):
+        refused = call("sweep", "plan", *flags)
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.err == (
+            f"deepcollapse: the grid has {runs or '177,000'} runs or more; a sweep has at most 100,000. Give fewer "
+            "values or seeds, or part it into several sweeps.\n"
+        )
+    assert not (here / "runs").exists()
+
+
+def test_what_is_no_number_is_told_in_words(call):
+    refused = call("sweep", "plan", "--seeds", "nan", "--json")
+    assert (refused.code, refused.json["message"].partition(" ───")[0].partition(" Argument")[0]) == (
+        2, "Error parsing --seeds: it must be a whole number; got 'nan'."
+    )  # fmt: skip

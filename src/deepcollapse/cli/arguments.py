@@ -54,7 +54,29 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="FLOAT",
-        instance_from_str=lambda strings: float(strings[0]),
+        instance_from_str=lambda strings: _read(float, strings[0]),
         is_instance=lambda value: isinstance(value, float | int),
         str_from_instance=lambda value: [f"{value:.4g}"],
     )
+
+
+@REGISTRY.primitive_rule
+def _whole_number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """A whole number; what is none is told in our words and not in Python's."""
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda strings: _read(int, strings[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _read(kind: type[Any], text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"it must be {what}; got {text!r}.") from None

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compress:
-    """Make a trained network smaller, and measure what that costs.
-
-    `deepcollapse compress verify FILE` checks a compressed file.
-    """
+    """Make a trained network smaller, and measure what that costs; `compress verify FILE` checks a compressed file."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_NETWORK")]
     """A run folder of `deepcollapse train`; or, with --weights, a network as `deepcollapse measure` takes it."""

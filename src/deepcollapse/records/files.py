@@ -1,10 +1,21 @@
 """Writing a file so that a reader, or a crash, meets the old one or the new one and never half of either."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 from deepcollapse.errors import RunError
+
+
+def what_to_do(error: OSError) -> str:
+    """Where a file could not be written: space helps where there is none, and another folder always.
+
+    >>> what_to_do(OSError(errno.ENOSPC, "No space left on device")), what_to_do(NotADirectoryError())
+    ('Free some space, or choose another folder with --out.', 'Choose another folder with --out.')
+    """
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Free some space, or choose another folder with --out." if full else "Choose another folder with --out."
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -27,7 +38,6 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> Path:
             part.unlink(missing_ok=True)
         kept = "the file that was there is unharmed" if path.exists() else "nothing was left behind"
         raise RunError(
-            f"could not write {path} ({len(data)} bytes): {error.strerror or error}; {kept}. "
-            "Free some space, or choose another folder with --out."
+            f"could not write {path} ({len(data)} bytes): {error.strerror or error}; {kept}. {what_to_do(error)}"
         ) from error
     return path

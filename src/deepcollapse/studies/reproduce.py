@@ -9,6 +9,7 @@ from typing import Any
 
 from deepcollapse.errors import DataFileError, MissingExtraError, RunError
 from deepcollapse.records import environment
+from deepcollapse.records.files import what_to_do
 from deepcollapse.records.study import FILE, Failure, StudyRecord
 from deepcollapse.studies.judging.claim import MissingEvidence
 from deepcollapse.studies.judging.evidence import Evidence, Finished
@@ -181,7 +182,10 @@ def _computed(
         except MissingEvidence:
             continue
         except OSError as error:
-            raise RunError(f"what {study.name} computes cannot be kept in {path}: {error}. Free some space.") from error
+            said = (
+                f"what {study.name} computes cannot be kept in {path}: {error.strerror or error}. {what_to_do(error)}"
+            )
+            raise RunError(said) from error
     return tables
 
 

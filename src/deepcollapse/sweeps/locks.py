@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from deepcollapse.errors import RunError
+from deepcollapse.records.files import what_to_do
 
 # Whoever asks how a sweep stands touches its locks for an instant; only what is held for longer is held.
 TRIES, PAUSE = 5, 0.02
@@ -25,10 +26,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     except OSError as error:
-        raise RunError(
-            f"could not write in {path.parent}: {error.strerror or error}. Free some space, or choose another folder "
-            "with --out."
-        ) from error
+        raise RunError(f"could not write in {path.parent}: {error.strerror or error}. {what_to_do(error)}") from error
     with file:
         if taken := _take(file, wait):
             with contextlib.suppress(OSError):

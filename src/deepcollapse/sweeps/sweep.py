@@ -1,7 +1,8 @@
 """A sweep: recipes that belong together, each once. Imports no torch."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, get_args
@@ -10,6 +11,8 @@ from deepcollapse.errors import OptionError
 from deepcollapse.records import digest_of
 from deepcollapse.training.kinds import fits, in_words, plain
 from deepcollapse.training.recipe import Recipe
+
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,15 @@ class Sweep:
     def grid(cls, base: Recipe, *, afterwards: str | None = None, **axes: Iterable[Any]) -> "Sweep":
         """Every combination of the settings' values; the others are those of `base`.
 
-        Raises OptionError for a setting that recipes do not have, without values, or with one that it cannot take.
+        Raises OptionError for a setting that recipes do not have, without values, or with one that it cannot take, and
+        for more runs than a sweep can have.
         """
         if not isinstance(base, Recipe):
             raise OptionError(f"a grid starts from a recipe, made by Recipe(...); got {base!r}.")
+        for given in axes.values():  # a range can be longer than memory is large
+            _refuse_too_many(len(given) if isinstance(given, Sized) else 1)
         values = {name: _values(name, given) for name, given in axes.items()}
+        _refuse_too_many(math.prod(map(len, values.values())))
         combined = itertools.product(*values.values())
         recipes = (Recipe.from_mapping(_changed(base, dict(zip(values, one, strict=True)))) for one in combined)
         return cls(tuple(recipes), afterwards)
@@ -85,6 +92,14 @@ class Sweep:
 def key_of(recipe: Recipe) -> str:
     """The name of a recipe's run: the digest of everything that decides what it gives."""
     return digest_of(recipe.to_mapping())
+
+
+def _refuse_too_many(runs: int) -> None:
+    if runs > MOST_RUNS:
+        raise OptionError(
+            f"the grid has {runs:,} runs or more; a sweep has at most {MOST_RUNS:,}. Give fewer values or seeds, or "
+            "part it into several sweeps."
+        )
 
 
 def _changed(base: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:

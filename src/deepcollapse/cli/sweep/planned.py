@@ -58,7 +58,7 @@ class Planned:
                 raise OptionError("--seeds and --grid seed=... both say which seeds there are; leave one of them out.")
             if self.seeds < 1:
                 raise OptionError(f"--seeds must be at least 1; got {self.seeds}.")
-            axes["seed"] = tuple(range(self.seeds))
+            axes["seed"] = range(self.seeds)
         parts = [Sweep.grid(base, **axes) for base in self.bases or (self.recipe,)]
         return Sweep(tuple(recipe for part in parts for recipe in part.recipes))
 
