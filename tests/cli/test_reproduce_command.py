@@ -149,6 +149,15 @@ def test_a_dry_run_trains_nothing_and_tells_the_cost(capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_rows_of_a_dry_run_say_in_what_they_differ(capsys, monkeypatch):
+    batches = replace(SMALL, recipes=lambda scale: [replace(r, batch=b) for b in (5, 10) for r in recipes(scale)])
+    monkeypatch.setattr(deepcollapse.studies, "find", lambda name: batches)
+    assert main(["reproduce", "small", "--dry-run", "--threads", "1", "--scale", "laptop", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert [f"batch={batch}" in out for batch in (5, 10)] == [True, True]
+    assert "on cpu, one run after another." in " ".join(out.split())
+
+
 def test_a_dry_run_needs_no_data(capsys, tmp_path, monkeypatch):
     where = ["--data-root", str(tmp_path / "empty")]
     arguments = ["--datasets", "cifar10", "--networks", "resnet", "--json", *where]
@@ -157,7 +166,7 @@ def test_a_dry_run_needs_no_data(capsys, tmp_path, monkeypatch):
     assert main(["reproduce", "small", "--dry-run", "--scale", "laptop", *arguments]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [(cost["dataset"], cost["runs"], cost["note"]) for cost in told["costs"]] == [
-        ("cifar10", 2, "data not here")
+        ("cifar10", 2, "data not here: see --data-root, --download")
     ]
     assert told["seconds"] > 12.0
     assert told["computations"] == {"later": 12.0}

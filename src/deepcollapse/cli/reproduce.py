@@ -179,8 +179,8 @@ def show_estimate(study: "Study", scale: "Scale", name: str, estimate: "Estimate
     show_table(("data", "network", "parameters", "runs", "each", ""), rows, right=(2, 3, 4))
     print()
     say(
-        f"In all about {duration(estimate.seconds)} on this device, one run after another. Everything was built and "
-        "one step of each network was run; nothing was trained."
+        f"In all about {duration(estimate.seconds)} on {estimate.device}, one run after another. Everything was built "
+        "and one step of each network was run; nothing was trained."
     )
 
 

@@ -10,7 +10,6 @@ from deepcollapse.datasets import DATASETS
 from deepcollapse.datasets.dataset import Dataset
 from deepcollapse.errors import DataFileError, DeepCollapseError, MissingExtraError
 from deepcollapse.studies.study import Scale, Study
-from deepcollapse.sweeps import Sweep
 from deepcollapse.sweeps.data import Shelf
 from deepcollapse.training.data import Splits
 from deepcollapse.training.loop import build_network
@@ -24,12 +23,15 @@ STEP = 20_000_000_000
 FORWARD_SHARE = 1 / 3
 # What a measurement costs, in passes over the data.
 MEASUREMENT = 2
+# Beside the data and the network, what decides how long a run takes.
+TIMED = ("per_class", "batch", "epochs", "optimiser")
 
 
 @dataclass(frozen=True)
 class Cost:
     """What runs of one network on one data set take: how many there are, seconds each, and the network's size.
 
+    `network` says what was asked of it, and the settings in which runs of the study differ that take their time.
     `note` says what was not as it would be: data that are not here, a step of fewer samples.
     """
 
@@ -48,6 +50,7 @@ class Estimate:
 
     costs: tuple[Cost, ...]
     computations: dict[str, float | None]
+    device: str
 
     @property
     def seconds(self) -> float:
@@ -63,21 +66,17 @@ def dry_run(
 
     A data set that is not here is stood in for by noise of its shape. Raises the errors of networks and devices.
     """
-    recipes = study.recipes(scale)
-    kinds: dict[tuple[object, ...], list[Recipe]] = {}
-    for recipe in Sweep(tuple(recipes)).recipes if recipes else ():
-        kinds.setdefault(_kind(recipe), []).append(recipe)
-    costs = tuple(_cost(alike, shelf, device, threads) for alike in kinds.values())
+    recipes = dict.fromkeys(study.recipes(scale))
+    differing = [name for name in TIMED if len({getattr(recipe, name) for recipe in recipes}) > 1]
+    kinds: dict[tuple[str, str], list[Recipe]] = {}
+    for recipe in recipes:
+        kinds.setdefault((recipe.dataset, _words(recipe, differing)), []).append(recipe)
+    costs = tuple(_cost(words, alike, shelf, device, threads) for (_, words), alike in kinds.items())
     computations = {one.name: one.cost(scale) if one.cost else None for one in study.computations}
-    return Estimate(costs, computations)
+    return Estimate(costs, computations, str(Place.choose(next(iter(recipes), Recipe()), device).device))
 
 
-def _kind(recipe: Recipe) -> tuple[object, ...]:
-    """What decides how long a run takes, but for how far classes are thinned out."""
-    return recipe.dataset, _words(recipe), recipe.per_class, recipe.batch, recipe.epochs, recipe.optimiser
-
-
-def _cost(alike: Sequence[Recipe], shelf: Shelf, device: str | None, threads: int | None) -> Cost:
+def _cost(words: str, alike: Sequence[Recipe], shelf: Shelf, device: str | None, threads: int | None) -> Cost:
     recipe, notes = alike[0], []
     try:
         splits = shelf.of(recipe)
@@ -86,7 +85,7 @@ def _cost(alike: Sequence[Recipe], shelf: Shelf, device: str | None, threads: in
         if recipe.dataset not in DATASETS:
             raise
         splits, samples = _noise(recipe), _samples(recipe)
-        notes.append("data not here")
+        notes.append("data not here: see --data-root, --download")
     network = build_network(recipe, splits)
     place = Place.choose(recipe, device)
     place = place.with_threads(threads or place.threads)
@@ -98,7 +97,7 @@ def _cost(alike: Sequence[Recipe], shelf: Shelf, device: str | None, threads: in
     measured = len(recipe.measured_epochs())
     seconds = recipe.epochs * (samples * each + looks) + measured * MEASUREMENT * looks
     size = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(recipe.dataset, _words(recipe), len(alike), size, samples, seconds, "; ".join(notes))
+    return Cost(recipe.dataset, words, len(alike), size, samples, seconds, "; ".join(notes))
 
 
 def _timed_step(recipe: Recipe, splits: Splits, network: torch.nn.Module, place: Place) -> tuple[int, float]:
@@ -144,7 +143,7 @@ def _count(split: object) -> int:
     return len(split) if isinstance(split, Dataset) else 0
 
 
-def _words(recipe: Recipe) -> str:
-    """The network with what was asked of it."""
-    given = [f"{name}={value}" for name, value in recipe.network_parameters().items()]
-    return " ".join([recipe.network, *given])
+def _words(recipe: Recipe, differing: Sequence[str]) -> str:
+    """The network with what was asked of it, and the values of these settings."""
+    given = recipe.network_parameters() | {name: getattr(recipe, name) for name in differing}
+    return " ".join([recipe.network, *(f"{name}={value}" for name, value in given.items())])
