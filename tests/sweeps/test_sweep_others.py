@@ -13,7 +13,7 @@ from deepcollapse.sweeps.data import Shelf
 from deepcollapse.sweeps.locks import lock
 from deepcollapse.sweeps.watch import SweepWatcher
 from deepcollapse.training.data import Splits
-from sweep_extras import KEYS, SWEEP, TINY, tree
+from sweep_extras import KEYS, SWEEP, TINY, swept, tree
 
 
 def altered(path, **changes):
@@ -187,3 +187,11 @@ def test_a_folder_of_images_counts_by_its_names_and_sizes(tmp_path):
     after = Shelf().digests(f"folder:{tmp_path}")
     assert after["train"] != before["train"]
     assert after["test"] == before["test"]
+
+
+def test_what_is_measured_afterwards_stays_planned_when_runs_are_added_without_naming_it(tmp_path):
+    run_sweep(swept(runs=1), tmp_path / "s")
+    (added,) = run_sweep(Sweep.grid(TINY, seed=(1,)), tmp_path / "s")
+    assert SweepFolder(tmp_path / "s").sweep() == swept(runs=2)
+    assert json.loads((added.run / "done.json").read_text())["afterwards"] == "sweep_extras:look_again"
+    assert b'"measure": "noisy_loss"' in (added.run / "records.jsonl").read_bytes()
