@@ -1,4 +1,4 @@
-"""What the terminal shows of a study's runs that failed."""
+"""What the terminal shows of runs that failed, of a sweep or a study."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,9 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepcollapse.cli.failures import show_failures
 from deepcollapse.cli.table import show_table
 from deepcollapse.cli.terminal import say
 from deepcollapse.records.final import Ending
+from deepcollapse.records.study import Failure
 from deepcollapse.records.sweep import error_line, failure_path
 from deepcollapse.sweeps.axes import written
 from deepcollapse.sweeps.combinations import combinations
@@ -16,8 +18,6 @@ from deepcollapse.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
     from deepcollapse.sweeps.job import Outcome
-
-MOST_FAILURES = 5
 
 
 def held_to(found: Mapping[str, Ending], outcomes: "Sequence[Outcome]") -> "list[Outcome]":
@@ -53,27 +53,15 @@ def show_unfinished(sweep: Sweep, folder: SweepFolder, outcomes: "Sequence[Outco
     """The runs that failed, each with the file of its traceback, and those that another process has."""
     axes, recipes = sweep.axes(), sweep.named()
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    told = []
-    for outcome in failed:
-        what = in_words(settings_of(recipes[outcome.key], axes)) or f"run {outcome.key}"
-        told.append((what, error_line(outcome.error or ""), _traceback(outcome, folder)))
-    show_failures(told, folder)
+    told = [
+        Failure(outcome.key, in_words(settings_of(recipes[outcome.key], axes)), error_line(outcome.error or ""))
+        for outcome in failed
+    ]
+    show_failures(told, folder.path)
     if elsewhere := sum(outcome.state == "elsewhere" for outcome in outcomes):
         runs = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
         print()
         say(f"{runs} at another process just now; see: deepcollapse sweep status {folder.path}")
-
-
-def show_failures(failures: Sequence[tuple[str, str, Path | None]], folder: SweepFolder) -> None:
-    """What failed, with which error, and where its traceback is; the first few where there are many."""
-    for what, error, traceback in failures[:MOST_FAILURES]:
-        print()
-        say(f"Failed: {what}: {error}")
-        if traceback:
-            say(f"  Traceback: {traceback}")
-    if len(failures) > MOST_FAILURES:
-        print()
-        say(f"{len(failures)} runs failed; the tracebacks of the others lie in {folder.path / 'failures'}.")
 
 
 def _traceback(outcome: "Outcome", folder: SweepFolder) -> Path | None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from deepcollapse.cli.sweep.shown import in_words, show_failures
+from deepcollapse.cli.failures import show_failures
+from deepcollapse.cli.sweep.shown import in_words
 from deepcollapse.cli.table import show_table
 from deepcollapse.cli.terminal import duration, say, say_json
-from deepcollapse.sweeps.folder import SweepFolder
+from deepcollapse.records.study import Failure
 from deepcollapse.sweeps.status import RunStatus, SweepStatus, status
 
 SHOWN = ("running", "stopped", "failed")
@@ -46,8 +47,8 @@ def show(found: SweepStatus) -> None:
         show_table(("index", "state", "epoch", "settings"), rows, right=(0, 2))
     if len(runs) > MOST_ROWS:
         say(f"and {len(runs) - MOST_ROWS} more; all of them: deepcollapse sweep status {found.folder} --json")
-    failed = [(f"run {run.index}", run.error or "", run.traceback) for run in found.standing("failed")]
-    show_failures(failed, SweepFolder(found.folder))
+    failed = [Failure(run.key, f"run {run.index}", run.error or "") for run in found.standing("failed")]
+    show_failures(failed, found.folder)
 
 
 def _left(found: SweepStatus) -> str:
