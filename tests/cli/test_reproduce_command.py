@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from small_study import recipes_of
 
 import deepcollapse.studies
 from deepcollapse.cli import main
@@ -14,15 +15,7 @@ from deepcollapse.training import Recipe
 
 SCALE = Scale("Two tiny runs.", ("digits",), ("mlp",), (0, 1), ("The paper has larger ones.",))
 TINY = Recipe(epochs=2, width=8, depth=1, per_class=5, test_per_class=5, measurements=2)
-
-
-def recipes(scale):
-    return [
-        replace(TINY, dataset=dataset, network=network, seed=seed)
-        for dataset in scale.datasets
-        for network in scale.networks
-        for seed in scale.seeds
-    ]
+recipes = recipes_of(TINY)
 
 
 def judge(evidence):

@@ -1,9 +1,9 @@
 """`deepcollapse reproduce` refuses what would fail in every run, in one line, before a folder is made."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from small_study import recipes_of
 
 import deepcollapse.studies
 from deepcollapse.studies import SCALES, STUDIES, find
@@ -13,20 +13,12 @@ from deepcollapse.training import Recipe
 
 SCALE = Scale("Two tiny runs.", ("digits",), ("mlp",), (0, 1))
 TINY = Recipe(epochs=1, width=8, depth=1, per_class=41, test_per_class=5, measurements=2)
+recipes = recipes_of(TINY)
 NETWORKS = (
     "There are mlp, relu-head, relu-head-resnet, vgg11, vgg13, vgg16, vgg19, resnet, resnet18, resnet34, resnet50, "
     "resnet101, resnet152, densenet40, densenet121, densenet201, densenet250; others are named package.module:factory, "
     "timm:NAME, torchvision:NAME or hf:NAME."
 )
-
-
-def recipes(scale):
-    return [
-        replace(TINY, dataset=dataset, network=network, seed=seed)
-        for dataset in scale.datasets
-        for network in scale.networks
-        for seed in scale.seeds
-    ]
 
 
 SMALL = Study("small", "A small study", "nobody2020", "Small.", {"smoke": SCALE}, (), recipes)
